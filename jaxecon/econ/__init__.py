@@ -1,0 +1,1 @@
+"""Stateless economics: pure functions that can be read, tested and differentiated alone."""

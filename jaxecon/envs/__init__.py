@@ -1,0 +1,14 @@
+"""Environments: the contract, the registry and the families."""
+
+from jaxecon.envs.base import Environment, EnvParams, EnvState, Simplex
+from jaxecon.envs.registry import ENVIRONMENTS, list_environments, make
+
+__all__ = [
+    "ENVIRONMENTS",
+    "EnvParams",
+    "EnvState",
+    "Environment",
+    "Simplex",
+    "list_environments",
+    "make",
+]

@@ -1,0 +1,1 @@
+"""Single decision makers in operations and control."""

@@ -1,0 +1,1 @@
+"""Strategic interaction between firms and people."""

@@ -1,0 +1,1 @@
+"""Trading and portfolio choice."""

@@ -1,0 +1,33 @@
+"""Strict settings for every test: dtypes do not drift, ranks do not broadcast, warnings fail."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "2")
+
+import jax
+import pytest
+from hypothesis import settings
+
+CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+
+settings.register_profile("jaxecon", deadline=None, derandomize=True, max_examples=20)
+settings.load_profile("jaxecon")
+
+
+@pytest.fixture
+def key():
+    return jax.random.key(0)
+
+
+@pytest.fixture
+def standard_promotion():
+    """For foreign environments, which mix dtypes and ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
