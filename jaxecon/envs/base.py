@@ -53,6 +53,26 @@ class Simplex(spaces.Box):
         return super().contains(x) & (jnp.abs(jnp.sum(x) - 1.0) <= 1e-5)
 
 
+class MultiDiscrete(spaces.Discrete):
+    """One choice among the same K alternatives for each of N agents, int32 [N].
+
+    Args:
+      num_agents: N.
+      num_categories: K.
+    """
+
+    def __init__(self, num_agents: int, num_categories: int):
+        super().__init__(num_categories)
+        self.shape = (num_agents,)
+
+    def __repr__(self) -> str:
+        return f"MultiDiscrete({self.shape[0]}, {self.n})"
+
+    def contains(self, x: Array) -> Array:
+        """Whether every agent's choice is one of the alternatives."""
+        return jnp.all(super().contains(x))
+
+
 class Environment(gymnax_environment.Environment):
     """Base class of all jaxecon environments; subclasses are frozen dataclasses.
 

@@ -1,0 +1,363 @@
+"""Proximal policy optimisation: discrete, masked, continuous, simplex-valued and multi-agent.
+
+    make_ppo(env, PPOConfig(num_envs=16)) -> Algorithm(init, step, evaluate, act, ...)
+
+What fixes shapes sits in `PPOConfig`; every number sits in `PPOHyperparams` and is traced, so a
+new learning rate or clip range never compiles anew and whole grids run in one program.
+
+Source: Schulman et al. (2017), Proximal Policy Optimization Algorithms.
+"""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from jaxecon.algos import losses, normalise, returns, rollout, shuffle
+from jaxecon.algos.base import Algorithm
+from jaxecon.algos.evaluation import evaluate_policy
+from jaxecon.envs import autoreset
+from jaxecon.networks.policy import ActorCritic, make_actor_critic
+from jaxecon.types import Array, Key, Metrics, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """Static settings: each new value compiles a new program.
+
+    Attributes:
+      num_envs: B, environments stepped side by side.
+      rollout_length: T, steps of each environment between two updates.
+      num_epochs: passes over the T x B samples of a rollout.
+      num_minibatches: gradient steps per pass; must divide T x B.
+      hidden_sizes: widths of the hidden layers of the actor and of the critic.
+      activation: "tanh", "relu", "swish" or "gelu".
+      normalise_observations: centre and scale observations by running moments.
+      normalise_rewards: divide rewards by the running deviation of discounted returns.
+      shuffle: "bijection" (no sort) or "sort" (exactly uniform), see `algos.shuffle`.
+      reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
+      num_eval_episodes: episodes per evaluation.
+      greedy_evaluation: evaluate the mode of the policy; False samples from it.
+    """
+
+    num_envs: int = 16
+    rollout_length: int = 128
+    num_epochs: int = 4
+    num_minibatches: int = 4
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    normalise_observations: bool = False
+    normalise_rewards: bool = False
+    shuffle: str = "bijection"
+    reset_mode: str = "auto"
+    num_eval_episodes: int = 128
+    greedy_evaluation: bool = True
+
+    def __post_init__(self):
+        for name in ("num_envs", "rollout_length", "num_epochs", "num_minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.num_eval_episodes < 1:
+            raise ValueError(f"num_eval_episodes must be at least 1, got {self.num_eval_episodes}.")
+        if self.batch_size % self.num_minibatches:
+            raise ValueError(
+                f"num_minibatches must divide num_envs * rollout_length = {self.batch_size}, "
+                f"got {self.num_minibatches}."
+            )
+        for name, valid in (("shuffle", shuffle.KINDS), ("reset_mode", autoreset.MODES)):
+            if getattr(self, name) not in valid:
+                raise ValueError(f"{name} must be one of {valid}, got {getattr(self, name)!r}.")
+        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+
+    @property
+    def batch_size(self) -> int:
+        """Samples per rollout, T x B."""
+        return self.num_envs * self.rollout_length
+
+
+@struct.dataclass
+class PPOHyperparams:
+    """Traced settings: sweep, vmap and change them at no compilation.
+
+    Attributes:
+      learning_rate: Adam's step size.
+      gamma: discount factor per step, in [0, 1].
+      gae_lambda: λ of generalised advantage estimation, in [0, 1].
+      clip_eps: ε of the clipped surrogate and of the clipped value loss.
+      ent_coef: weight of the entropy bonus.
+      vf_coef: weight of the value loss.
+      max_grad_norm: bound on the global norm of a gradient.
+      anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
+        to zero.
+      total_steps: environment steps over which `anneal` acts.
+    """
+
+    learning_rate: Any = 3e-4
+    gamma: Any = 0.99
+    gae_lambda: Any = 0.95
+    clip_eps: Any = 0.2
+    ent_coef: Any = 0.0
+    vf_coef: Any = 0.5
+    max_grad_norm: Any = 0.5
+    anneal: Any = 0.0
+    total_steps: Any = 1e6
+
+
+@struct.dataclass
+class PPOPolicy:
+    """What acting needs: enough to save a trained policy."""
+
+    params: PyTree
+    obs_moments: normalise.RunningMoments  # of features [F]
+
+
+@struct.dataclass
+class PPOState:
+    """What the next iteration needs; save it and nothing else to resume exactly."""
+
+    policy: PPOPolicy
+    opt_state: PyTree
+    rollout: rollout.RolloutState
+    return_moments: normalise.RunningMoments  # scalar
+    discounted_return: Array  # [B] or [B, N], running
+    iteration: Array  # () int32
+
+
+class Batch(NamedTuple):
+    """Samples of one rollout, flattened to [M, ...]."""
+
+    features: Array
+    mask: Array | None
+    latent: Array
+    log_prob: Array
+    value: Array
+    advantage: Array
+    target: Array
+
+
+def _optimizer(hparams: PPOHyperparams, num_steps: Array | float) -> optax.GradientTransformation:
+    """Clipped Adam on the parameters as one flat vector: one kernel instead of one per array."""
+    progress = jnp.clip(num_steps / hparams.total_steps, 0.0, 1.0)
+    rate = hparams.learning_rate * (1.0 - hparams.anneal * progress)
+    clip = optax.clip_by_global_norm(hparams.max_grad_norm)
+    return optax.flatten(optax.chain(clip, optax.adam(rate, eps=1e-5)))
+
+
+def ppo_loss(
+    params: PyTree, batch: Batch, network: ActorCritic, hparams: PPOHyperparams
+) -> tuple[Array, Metrics]:
+    """Loss of one minibatch, and what is worth watching about it."""
+    outputs = network.policy(params, batch.features, batch.mask)
+    log_ratio = network.head.log_prob(outputs, batch.latent) - batch.log_prob
+    ratio = jnp.exp(log_ratio)
+    advantage = losses.standardise(batch.advantage)
+    policy_loss = losses.clipped_surrogate(ratio, advantage, hparams.clip_eps)
+    value = network.value(params, batch.features)
+    value_loss = losses.clipped_value_loss(value, batch.value, batch.target, hparams.clip_eps)
+    entropy = network.head.entropy(outputs).mean()
+    loss = policy_loss + hparams.vf_coef * value_loss - hparams.ent_coef * entropy
+    outside = jnp.abs(ratio - 1.0) > hparams.clip_eps
+    return loss, {
+        "policy_loss": policy_loss,
+        "value_loss": value_loss,
+        "entropy": entropy,
+        "approx_kl": losses.approximate_kl(log_ratio),
+        "clip_fraction": outside.astype(jnp.float32).mean(),
+    }
+
+
+def update(
+    key: Key,
+    state: PPOState,
+    batch: Batch,
+    network: ActorCritic,
+    config: PPOConfig,
+    hparams: PPOHyperparams,
+) -> tuple[PPOState, Metrics]:
+    """`num_epochs` shuffled passes over a batch; returns the metrics' mean over minibatches."""
+    optimizer = _optimizer(hparams, state.iteration.astype(jnp.float32) * config.batch_size)
+    size = batch.advantage.shape[0]
+    keys = jax.random.split(key, config.num_epochs)
+    order = jax.vmap(lambda key: shuffle.permutation(key, size, config.shuffle))(keys)
+    minibatches = jnp.reshape(order, (config.num_epochs * config.num_minibatches, -1))
+
+    def step(carry: tuple, index: Array) -> tuple:
+        params, opt_state = carry
+        minibatch = jax.tree.map(lambda x: x[index], batch)
+        gradient, metrics = jax.grad(ppo_loss, has_aux=True)(params, minibatch, network, hparams)
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), metrics
+
+    carry = (state.policy.params, state.opt_state)
+    (params, opt_state), metrics = jax.lax.scan(step, carry, minibatches)
+    state = state.replace(policy=state.policy.replace(params=params), opt_state=opt_state)
+    return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _features(network: ActorCritic, policy: PPOPolicy, config: PPOConfig, obs: Array) -> Array:
+    """What the networks see of observations [B, ...]: rows [B, F], normalised if asked for."""
+    features = network.features(obs)
+    if not config.normalise_observations:
+        return features
+    return normalise.normalise(policy.obs_moments, features)
+
+
+def _scale_rewards(
+    state: PPOState, trajectory: rollout.Trajectory, done: Array, gamma: Array
+) -> tuple[PPOState, Array]:
+    """Rewards over the running deviation of the discounted return, and the updated moments."""
+
+    def accumulate(total: Array, inputs: tuple) -> tuple:
+        reward, done = inputs
+        total = reward + gamma * total
+        return jnp.where(done, 0.0, total), total
+
+    total, totals = jax.lax.scan(accumulate, state.discounted_return, (trajectory.reward, done))
+    moments = normalise.update_moments(state.return_moments, jnp.reshape(totals, (-1,)))
+    state = state.replace(discounted_return=total, return_moments=moments)
+    return state, normalise.scale_only(moments, trajectory.reward)
+
+
+def make_batch(
+    state: PPOState,
+    trajectory: rollout.Trajectory,
+    network: ActorCritic,
+    config: PPOConfig,
+    hparams: PPOHyperparams,
+) -> tuple[PPOState, Batch, Metrics]:
+    """Value a trajectory, estimate its advantages and flatten it for learning."""
+    policy = state.policy
+    value_of = lambda obs: network.value(policy.params, _features(network, policy, config, obs))
+    features = _features(network, policy, config, trajectory.obs)
+    value = network.value(policy.params, features)
+    following = rollout.following_values(
+        value_of, trajectory, value, value_of(state.rollout.obs)
+    )
+    per_agent = lambda flag: jnp.broadcast_to(
+        jnp.reshape(flag, flag.shape + (1,) * (value.ndim - flag.ndim)), value.shape
+    )
+    terminated = per_agent(trajectory.terminated)
+    done = terminated | per_agent(trajectory.truncated)
+    reward = trajectory.reward
+    if config.normalise_rewards:
+        state, reward = _scale_rewards(state, trajectory, done, hparams.gamma)
+    advantage, target = returns.generalised_advantage(
+        reward, value, following, terminated, done, hparams.gamma, hparams.gae_lambda
+    )
+    samples = Batch(
+        features, trajectory.mask, trajectory.latent, trajectory.log_prob, value, advantage, target
+    )
+    flat = lambda x: jnp.reshape(x, (-1, *x.shape[value.ndim :]))
+    metrics = {"explained_variance": losses.explained_variance(value, target)}
+    if config.normalise_observations:
+        raw = jnp.reshape(network.features(trajectory.obs), (-1, features.shape[-1]))
+        moments = normalise.update_moments(policy.obs_moments, raw)
+        state = state.replace(policy=policy.replace(obs_moments=moments))
+    return state, jax.tree.map(flat, samples), metrics
+
+
+def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
+    """PPO for one environment.
+
+    Args:
+      env: a jaxecon or gymnax environment.
+      config: static settings.
+
+    Returns:
+      An `Algorithm` whose functions are pure; run it with `jaxecon.algos.train`.
+    """
+    config = PPOConfig() if config is None else config
+    return Algorithm(
+        init=functools.partial(_init, env, config),
+        step=functools.partial(_step, env, config),
+        evaluate=functools.partial(_evaluate, env, config),
+        policy=lambda state: state.policy,
+        act=functools.partial(_act, env, config),
+        hparams=PPOHyperparams(),
+        steps_per_iteration=config.batch_size,
+    )
+
+
+def _network(env: Any, config: PPOConfig, env_params: Any) -> ActorCritic:
+    return make_actor_critic(env, env_params, config.hidden_sizes, config.activation)
+
+
+def _init(
+    env: Any, config: PPOConfig, key: Key, env_params: Any, hparams: PPOHyperparams
+) -> PPOState:
+    """Fresh weights and environments."""
+    key_params, key_envs = jax.random.split(key)
+    network = _network(env, config, env_params)
+    params = network.init(key_params)
+    start = rollout.init_rollout(key_envs, env, env_params, config.num_envs)
+    num_agents = getattr(env, "num_agents", None)
+    agents = () if num_agents is None else (num_agents,)
+    moments = normalise.init_moments((network.features(start.obs).shape[-1],))
+    return PPOState(
+        policy=PPOPolicy(params, moments),
+        opt_state=_optimizer(hparams, 0.0).init(params),
+        rollout=start,
+        return_moments=normalise.init_moments(()),
+        discounted_return=jnp.zeros((config.num_envs, *agents)),
+        iteration=jnp.int32(0),
+    )
+
+
+def _step(
+    env: Any,
+    config: PPOConfig,
+    key: Key,
+    state: PPOState,
+    env_params: Any,
+    hparams: PPOHyperparams,
+) -> tuple[PPOState, Metrics]:
+    """Collect a rollout and learn from it."""
+    key_noise, key_envs, key_update = jax.random.split(key, 3)
+    network = _network(env, config, env_params)
+    num_agents = getattr(env, "num_agents", None)
+    agents = () if num_agents is None else (num_agents,)
+    noise = network.head.noise(key_noise, (config.rollout_length, config.num_envs, *agents))
+
+    def act(obs: Array, mask: Array | None, noise: Array) -> tuple[Array, Array, Array]:
+        features = _features(network, state.policy, config, obs)
+        outputs = network.policy(state.policy.params, features, mask)
+        latent = network.head.sample(outputs, noise)
+        return latent, network.head.log_prob(outputs, latent), network.head.to_action(latent)
+
+    end, trajectory, totals = rollout.collect(
+        key_envs, state.rollout, act, noise, env, env_params, reset_mode=config.reset_mode
+    )
+    state, batch, metrics = make_batch(
+        state.replace(rollout=end), trajectory, network, config, hparams
+    )
+    state, update_metrics = update(key_update, state, batch, network, config, hparams)
+    state = state.replace(iteration=state.iteration + 1)
+    return state, metrics | update_metrics | {"episodes": totals}
+
+
+def _act(
+    env: Any,
+    config: PPOConfig,
+    key: Key,
+    policy: PPOPolicy,
+    obs: Array,
+    mask: Array | None,
+    env_params: Any,
+) -> Array:
+    """Actions [B, ...] of a policy for observations [B, ...]."""
+    network = _network(env, config, env_params)
+    outputs = network.policy(policy.params, _features(network, policy, config, obs), mask)
+    if config.greedy_evaluation:
+        return network.head.to_action(network.head.mode(outputs))
+    leading = obs.shape[: obs.ndim - len(network.obs_shape)]
+    return network.head.to_action(network.head.sample(outputs, network.head.noise(key, leading)))
+
+
+def _evaluate(env: Any, config: PPOConfig, key: Key, state: PPOState, env_params: Any) -> Metrics:
+    """Metrics of `num_eval_episodes` whole episodes."""
+    act = lambda key, obs, mask: _act(env, config, key, state.policy, obs, mask, env_params)
+    return evaluate_policy(key, act, env, env_params, config.num_eval_episodes)

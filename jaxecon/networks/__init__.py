@@ -1,0 +1,25 @@
+"""Policies, critics and the layers they are made of."""
+
+from jaxecon.networks.dense import Dense, dense
+from jaxecon.networks.heads import (
+    CategoricalHead,
+    Head,
+    NormalHead,
+    SimplexHead,
+    SquashedNormalHead,
+    make_head,
+)
+from jaxecon.networks.policy import ActorCritic, make_actor_critic
+
+__all__ = [
+    "ActorCritic",
+    "CategoricalHead",
+    "Dense",
+    "Head",
+    "NormalHead",
+    "SimplexHead",
+    "SquashedNormalHead",
+    "dense",
+    "make_actor_critic",
+    "make_head",
+]

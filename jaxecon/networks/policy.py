@@ -1,0 +1,119 @@
+"""Actor and critic networks that fit an environment's spaces."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxecon.networks.dense import Dense
+from jaxecon.networks.heads import Head, make_head, mask_logits
+from jaxecon.suggest import unknown_name
+from jaxecon.types import Array, Key, PyTree
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": nn.tanh,
+    "relu": nn.relu,
+    "swish": nn.swish,
+    "gelu": nn.gelu,
+}
+
+
+class MLP(nn.Module):
+    """Multilayer perceptron over the last axis.
+
+    Attributes:
+      hidden_sizes: width of each hidden layer.
+      num_outputs: K, number of linear outputs.
+      activation: name in `ACTIVATIONS`.
+      output_scale: gain of the last layer's orthogonal kernel.
+    """
+
+    hidden_sizes: tuple[int, ...]
+    num_outputs: int
+    activation: str = "tanh"
+    output_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Map [..., M] to [..., K]."""
+        for width in self.hidden_sizes:
+            x = ACTIVATIONS[self.activation](Dense(width)(x))
+        return Dense(self.num_outputs, self.output_scale)(x)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ActorCritic:
+    """Separate policy and value networks for one environment.
+
+    Built inside the traced function, because the bounds of an action space may be traced numbers
+    of the economy. `B` stands for the leading axes of a batch; in a multi-agent environment the
+    last of them is the agents' axis and all agents share the weights.
+    """
+
+    head: Head
+    actor: MLP
+    critic: MLP
+    obs_shape: tuple[int, ...]  # of one agent
+
+    def init(self, key: Key) -> PyTree:
+        """Weights of both networks, and log_std [D] where actions are continuous."""
+        key_actor, key_critic = jax.random.split(key)
+        features = jnp.zeros((1, int(np.prod(self.obs_shape))))
+        params = {
+            "actor": self.actor.init(key_actor, features)["params"],
+            "critic": self.critic.init(key_critic, features)["params"],
+        }
+        if self.head.has_log_std:
+            params["log_std"] = jnp.zeros(self.head.num_outputs)
+        return params
+
+    def features(self, obs: Array) -> Array:
+        """Observations [B, *obs_shape] as float32 rows [B, F]."""
+        leading = obs.shape[: obs.ndim - len(self.obs_shape)]
+        return jnp.reshape(obs, (*leading, int(np.prod(self.obs_shape)))).astype(jnp.float32)
+
+    def policy(self, params: PyTree, features: Array, mask: Array | None = None) -> Any:
+        """Outputs that parametrise the head, for features [B, F] and mask [B, num_actions]."""
+        outputs = self.actor.apply({"params": params["actor"]}, features)
+        if self.head.has_log_std:
+            return outputs, params["log_std"]
+        return mask_logits(outputs, mask)
+
+    def value(self, params: PyTree, features: Array) -> Array:
+        """State values [B] in the units of the (scaled) return, for features [B, F]."""
+        return self.critic.apply({"params": params["critic"]}, features)[..., 0]
+
+
+def make_actor_critic(
+    env: Any, env_params: Any, hidden_sizes: tuple[int, ...] = (64, 64), activation: str = "tanh"
+) -> ActorCritic:
+    """Networks that fit the spaces of an environment.
+
+    Args:
+      env: a jaxecon or gymnax environment.
+      env_params: its economy; may be traced.
+      hidden_sizes: widths of the hidden layers of both networks.
+      activation: name in `ACTIVATIONS`.
+
+    Raises:
+      ValueError: unknown activation.
+      TypeError: observations are not one array, or the action space has no distribution.
+    """
+    if activation not in ACTIVATIONS:
+        raise ValueError(unknown_name("activation", activation, ACTIVATIONS))
+    obs_space = env.observation_space(env_params)
+    if getattr(obs_space, "shape", None) is None:
+        raise TypeError(f"Observations must be one array, got {obs_space!r}; flatten them first.")
+    num_agents = getattr(env, "num_agents", None)
+    obs_shape = tuple(obs_space.shape) if num_agents is None else tuple(obs_space.shape[1:])
+    head = make_head(env.action_space(env_params), num_agents)
+    return ActorCritic(
+        head=head,
+        actor=MLP(hidden_sizes, head.num_outputs, activation, 0.01),
+        critic=MLP(hidden_sizes, 1, activation, 1.0),
+        obs_shape=obs_shape,
+    )
