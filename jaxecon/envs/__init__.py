@@ -1,6 +1,6 @@
 """Environments: the contract, the registry and the families."""
 
-from jaxecon.envs.base import Environment, EnvParams, EnvState, Simplex
+from jaxecon.envs.base import Environment, EnvParams, EnvState, MultiDiscrete, Simplex
 from jaxecon.envs.registry import ENVIRONMENTS, list_environments, make
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "EnvParams",
     "EnvState",
     "Environment",
+    "MultiDiscrete",
     "Simplex",
     "list_environments",
     "make",

@@ -139,6 +139,14 @@ class Environment(gymnax_environment.Environment):
         """
         return {}
 
+    def baselines(self, params: Any) -> dict[str, dict[str, float]]:
+        """What known policies reach in an economy with concrete numbers: {policy: {metric: value}}.
+
+        Metrics are those of an evaluation: "return" and the entries of `episode_summary`. Closed
+        forms and rules of thumb belong here; studies show them beside what was learned.
+        """
+        return {}
+
     def is_terminated(self, state: Any, params: Any) -> Array:
         """Whether the state is a natural end; environments without one never terminate."""
         return jnp.bool_(False)

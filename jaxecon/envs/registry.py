@@ -1,6 +1,7 @@
 """The one list of environments, and `make`, which builds one from its id."""
 
 import importlib
+import inspect
 import warnings
 from typing import Any
 
@@ -13,6 +14,9 @@ ENVIRONMENTS: dict[str, str] = {
     "Newsvendor-v0": "jaxecon.envs.control.newsvendor:Newsvendor",
     "PortfolioTrading-v0": "jaxecon.envs.trading.portfolio:make_portfolio_trading",
 }
+
+
+SPLITS = ("train", "validation", "test")
 
 
 def _gymnax_ids() -> list[str]:
@@ -37,18 +41,54 @@ def make(env_id: str, **static: Any) -> tuple[Any, Any]:
       (env, env_params): a hashable environment and the traced numbers of its economy.
 
     Raises:
-      ValueError: the id is unknown; the message names the nearest ones.
-      TypeError: a keyword is not one of the environment's.
+      ValueError: the id or a keyword is unknown (the message names the nearest valid ones), or a
+        keyword's value does not fit.
     """
+    factory = _factory(env_id)
+    _check_keywords(env_id, factory, static)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # gymnax's own, at construction
+        built = factory(**static)
+    return built if isinstance(built, tuple) else (built, built.default_params)
+
+
+def make_splits(env_id: str, **static: Any) -> tuple[Any, dict[str, Any]]:
+    """Build an environment with parameters to train, validate and test on.
+
+    An environment whose data are split (its factory takes `split`, as PortfolioTrading-v0's does
+    with `train_end` and `validation_end`) gets one set of parameters for each. In any other the
+    three are the same economy, and only the random numbers differ.
+
+    Returns:
+      (env, {"train": env_params, "validation": env_params, "test": env_params}).
+    """
+    if "train_end" in static and "split" in _keywords(_factory(env_id)):
+        built = {split: make(env_id, **static, split=split) for split in SPLITS}
+        return built["train"][0], {split: params for split, (_, params) in built.items()}
+    env, env_params = make(env_id, **static)
+    return env, dict.fromkeys(SPLITS, env_params)
+
+
+def _factory(env_id: str) -> Any:
+    """The callable that builds an environment; ValueError names the nearest ids."""
     if env_id in ENVIRONMENTS:
         module_name, _, attribute = ENVIRONMENTS[env_id].partition(":")
-        factory = getattr(importlib.import_module(module_name), attribute)
-        built = factory(**static)
-        return built if isinstance(built, tuple) else (built, built.default_params)
+        return getattr(importlib.import_module(module_name), attribute)
     if env_id in _gymnax_ids():
         import gymnax
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return gymnax.make(env_id, **static)
+        return lambda **static: gymnax.make(env_id, **static)
     raise ValueError(unknown_name("environment id", env_id, list_environments(include_gymnax=True)))
+
+
+def _keywords(factory: Any) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(factory).parameters)
+
+
+def _check_keywords(env_id: str, factory: Any, static: dict[str, Any]) -> None:
+    parameters = _keywords(factory)
+    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return  # the factory checks its own
+    for name in static:
+        if name not in parameters:
+            raise ValueError(unknown_name(f"keyword of {env_id}", name, parameters))

@@ -1,0 +1,5 @@
+"""`python -m jaxecon`."""
+
+from jaxecon.cli import main
+
+main()

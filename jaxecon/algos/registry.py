@@ -1,0 +1,66 @@
+"""The one list of algorithms, with the ranges of their hyperparameters."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxecon.algos.base import Algorithm
+from jaxecon.algos.ppo import PPOConfig, PPOHyperparams, make_ppo
+
+
+class Bounds(NamedTuple):
+    """Range of a number: low <= x <= high, or low < x where `above` is set."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+
+    def __contains__(self, value: Any) -> bool:
+        return (value > self.low if self.above else value >= self.low) and value <= self.high
+
+    def __str__(self) -> str:
+        lower = f"{'above' if self.above else 'at least'} {self.low:g}"
+        return lower if self.high == math.inf else f"{lower} and at most {self.high:g}"
+
+
+POSITIVE, UNIT, NON_NEGATIVE = Bounds(0.0, above=True), Bounds(0.0, 1.0), Bounds(0.0)
+
+
+class AlgorithmEntry(NamedTuple):
+    """How to build an algorithm, and what its settings may be."""
+
+    make: Callable[[Any, Any], Algorithm]  # (env, config) -> Algorithm
+    config: type  # static settings, a frozen dataclass
+    hparams: type  # traced settings, a pytree dataclass
+    bounds: Mapping[str, Bounds]
+
+
+ALGORITHMS: dict[str, AlgorithmEntry] = {
+    "ppo": AlgorithmEntry(
+        make_ppo,
+        PPOConfig,
+        PPOHyperparams,
+        {
+            "learning_rate": POSITIVE,
+            "gamma": UNIT,
+            "gae_lambda": UNIT,
+            "clip_eps": POSITIVE,
+            "ent_coef": NON_NEGATIVE,
+            "vf_coef": NON_NEGATIVE,
+            "max_grad_norm": POSITIVE,
+            "anneal": UNIT,
+            "total_steps": POSITIVE,
+        },
+    ),
+}
+
+
+def check_hparams(algorithm_id: str, values: Mapping[str, Any]) -> None:
+    """Raise ValueError for a hyperparameter (scalar or array) outside its range."""
+    bounds = ALGORITHMS[algorithm_id].bounds
+    for name, value in values.items():
+        for number in np.ravel(value):
+            if not math.isfinite(number) or number not in bounds[name]:
+                raise ValueError(f"{name} must be {bounds[name]}, got {number:g}.")

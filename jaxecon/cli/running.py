@@ -1,0 +1,113 @@
+"""Running a study with a progress bar, and showing what came of it."""
+
+import json
+import math
+import pathlib
+import tomllib
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def parse_assignments(assignments: list[str], *, numbers_only: bool = False) -> dict[str, Any]:
+    """NAME=VALUE strings as a dictionary; values are TOML, or plain text.
+
+    Raises:
+      ValueError: no "=", or not a number where numbers are needed.
+    """
+    parsed: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{assignment!r} must have the form NAME=VALUE.")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            value = text
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if numbers_only and not is_number:
+            raise ValueError(f"{name} must be a number, got {text!r}.")
+        parsed[name] = value
+    return parsed
+
+
+def run_and_report(
+    source: Any, out: pathlib.Path | None, overwrite: bool, as_json: bool, console: Console
+) -> None:
+    """Run a study under a progress bar, write its report and print the leaderboard."""
+    from jaxecon import sweeps
+
+    study = sweeps.load_study(source)
+    visible = Console(stderr=True) if as_json else console
+    with Progress(
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[best]}"),
+        console=visible,
+    ) as bar:
+        display = _Display(bar, study.study.metric)
+        run_dir = sweeps.run_study(study, out, overwrite=overwrite, on_progress=display.update)
+        display.finish()
+    print_report(run_dir, 10, as_json, console)
+
+
+class _Display:
+    """Feeds a rich progress bar from a study's progress."""
+
+    def __init__(self, bar: Progress, metric: str):
+        self.bar, self.metric = bar, metric
+        self.task = bar.add_task("preparing", total=None, rate="", best="")
+        self.first: tuple[float, int] | None = None
+
+    def update(self, progress: Any) -> None:
+        """Show a `jaxecon.sweeps.Progress`."""
+        if progress.phase == "compiling":
+            self.bar.update(self.task, description="compiling one program")
+            return
+        elapsed = self.bar.tasks[0].elapsed or 0.0
+        if self.first is None:
+            self.first = (elapsed, progress.steps_done)
+        seconds = elapsed - self.first[0]
+        rate = (progress.steps_done - self.first[1]) / seconds if seconds > 0 else 0.0
+        best = "" if math.isnan(progress.best) else f"best {self.metric} {progress.best:.4g}"
+        self.bar.update(
+            self.task,
+            description=f"run {progress.lanes_done} of {progress.lanes_total}",
+            total=progress.steps_total,
+            completed=progress.steps_done,
+            rate=f"{rate:,.0f} steps/s" if rate else "",
+            best=best,
+        )
+
+    def finish(self) -> None:
+        """Say that results are being written."""
+        self.bar.update(self.task, description="done")
+
+
+def print_report(run_dir: pathlib.Path, top: int, as_json: bool, console: Console) -> None:
+    """Write plots and report.html, and print the leaderboard."""
+    from jaxecon.sweeps import report
+
+    path = report.write_report(run_dir)
+    run = report.load_run(run_dir)
+    leaderboard = report.rank_run(run, top=top)
+    if as_json:
+        table = json.loads(leaderboard.to_json(orient="records"))
+        summary = {"run": str(run_dir), "report": str(path), "leaderboard": table}
+        console.print_json(json.dumps(summary | {"baselines": run.baselines, "record": run.record}))
+        return
+    console.print(report.leaderboard_table(leaderboard, run.baselines, run.metric))
+    console.print(f"Report: {path}", soft_wrap=True, highlight=False)

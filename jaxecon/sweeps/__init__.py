@@ -1,0 +1,13 @@
+"""Studies: many configurations and seeds as one compiled program.
+
+Importing this package lets JAX see every processor core as a device, if JAX has not started yet.
+"""
+
+from jaxecon.devices import use_all_cores
+
+use_all_cores()
+
+from jaxecon.sweeps.runner import Progress, load_policy, run_study  # noqa: E402
+from jaxecon.sweeps.study import Study, load_study  # noqa: E402
+
+__all__ = ["Progress", "Study", "load_policy", "load_study", "run_study"]
