@@ -1,6 +1,5 @@
 """Loss functions of policies and value functions; each returns the mean over its batch."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxecon.types import Array
@@ -52,8 +51,3 @@ def approximate_kl(log_ratio: Array) -> Array:
 def explained_variance(prediction: Array, target: Array) -> Array:
     """1 - Var(target - prediction) / Var(target); nan where the target is constant."""
     return 1.0 - jnp.var(target - prediction) / jnp.var(target)
-
-
-def stop_gradients(tree):
-    """The same values, held constant under differentiation."""
-    return jax.tree.map(jax.lax.stop_gradient, tree)

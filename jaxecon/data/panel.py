@@ -123,15 +123,12 @@ def split_by_date(
 
 def parse_day(name: str, day: Any) -> np.datetime64:
     """A day from "YYYY-MM-DD" or a date object; ValueError names the argument otherwise."""
-    parsed = np.datetime64("NaT", "D")
     with contextlib.suppress(ValueError):
         if isinstance(day, str):
-            parsed = np.datetime64(datetime.date.fromisoformat(day), "D")
-        elif isinstance(day, (datetime.date, np.datetime64)):
-            parsed = np.datetime64(day, "D")
-    if np.isnat(parsed):
+            day = datetime.date.fromisoformat(day)
+    if not isinstance(day, (datetime.date, np.datetime64)) or np.isnat(np.datetime64(day)):
         raise ValueError(f"{name} must be a date such as '2015-12-31', got {day!r}.")
-    return parsed
+    return np.datetime64(day).astype("datetime64[D]")
 
 
 def _check_shapes(prices: Prices) -> None:

@@ -56,8 +56,8 @@ def update_performance(
 
 def summarise_performance(
     performance: Performance,
-    num_days: Array,
-    cash_return: Array,
+    num_days: Array | int,
+    cash_return: Array | float,
     *,
     periods_per_year: int = TRADING_DAYS,
 ) -> dict[str, Array]:
@@ -141,7 +141,7 @@ def differential_sharpe(
       (D, new moments [2]).
 
     Source: Moody and Saffell (2001), Learning to Trade via Direct Reinforcement, IEEE Transactions
-    on Neural Networks 12(4), eqs. 13-15.
+    on Neural Networks 12(4).
     """
     mean, mean_square = moments[0], moments[1]
     delta_mean, delta_square = log_return - mean, log_return**2 - mean_square

@@ -48,7 +48,7 @@ def proportional_cost(weights: Array, target: Array, rate: Array) -> Array:
 
     The order list is priced at wealth before the trade, and the cost is taken from all positions in
     proportion, so cash never turns negative and wealth after the trade is W·(1 - ε·τ). Charging
-    each traded dollar exactly once (Jiang, Xu and Liang 2017, eq. 14) differs by O(ε²·τ).
+    each traded dollar exactly once (Jiang, Xu and Liang 2017, arXiv 1706.10059) differs by O(ε²·τ).
 
     Args:
       weights: [..., K] shares of wealth held now, cash first.

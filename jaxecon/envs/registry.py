@@ -1,5 +1,6 @@
 """The one list of environments, and `make`, which builds one from its id."""
 
+import functools
 import importlib
 import inspect
 import warnings
@@ -75,10 +76,17 @@ def _factory(env_id: str) -> Any:
         module_name, _, attribute = ENVIRONMENTS[env_id].partition(":")
         return getattr(importlib.import_module(module_name), attribute)
     if env_id in _gymnax_ids():
-        import gymnax
-
-        return lambda **static: gymnax.make(env_id, **static)
+        return functools.partial(_make_gymnax, env_id)
     raise ValueError(unknown_name("environment id", env_id, list_environments(include_gymnax=True)))
+
+
+def _make_gymnax(env_id: str, **static: Any) -> Any:
+    """A gymnax environment, whose constructors mix dtypes."""
+    import gymnax
+    import jax
+
+    with jax.numpy_dtype_promotion("standard"):
+        return gymnax.make(env_id, **static)
 
 
 def _keywords(factory: Any) -> dict[str, inspect.Parameter]:

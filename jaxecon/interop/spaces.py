@@ -84,8 +84,9 @@ def action_from_numpy(space: gymnasium.Space, action: PyTree, batch: tuple[int, 
         if array.shape != shape:
             raise ValueError(f"action must have shape {shape} for {leaf}, got {array.shape}.")
         if isinstance(leaf, gymnasium.spaces.Discrete):
-            if array.dtype.kind not in "iu" or (array < 0).any() or (array >= leaf.n).any():
-                raise ValueError(f"action must be integers from 0 to {leaf.n - 1}, got {value}.")
+            last = int(leaf.n) - 1
+            if array.dtype.kind not in "iu" or (array < 0).any() or (array > last).any():
+                raise ValueError(f"action must be integers from 0 to {last}, got {value}.")
             return array.astype(np.int32)
         return array.astype(leaf.dtype)
 

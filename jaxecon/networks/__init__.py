@@ -1,6 +1,6 @@
 """Policies, critics and the layers they are made of."""
 
-from jaxecon.networks.dense import Dense, dense
+from jaxecon.networks.layers import Dense, dense
 from jaxecon.networks.heads import (
     CategoricalHead,
     Head,

@@ -262,12 +262,12 @@ def make_head(space: Any, num_agents: int | None) -> Head:
     Raises:
       TypeError: the space is of another kind.
     """
-    shape = space.shape if num_agents is None else space.shape[1:]
     if isinstance(space, base.Discrete):
         return CategoricalHead(space.n)
     if isinstance(space, base.Simplex):
         return SimplexHead(space.shape[-1])
     if isinstance(space, base.Box):
+        shape = space.shape if num_agents is None else space.shape[1:]
         if _is_bounded(space):
             return SquashedNormalHead(tuple(shape), space.low, space.high)
         return NormalHead(tuple(shape))

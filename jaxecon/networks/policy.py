@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxecon.networks.dense import Dense
+from jaxecon.networks.layers import Dense
 from jaxecon.networks.heads import Head, make_head, mask_logits
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, PyTree

@@ -28,7 +28,7 @@ class NotApplicable(Exception):
     """A check has nothing to say about this environment; the message says why."""
 
 
-def expect(condition: Any, *, seen: str, expected: str, mend: str) -> None:
+def expect(condition: Any, *, seen: str | None, expected: str, mend: str) -> None:
     """Raise `CheckFailed` with the three parts of a useful message unless `condition` holds."""
     if not condition:
         raise CheckFailed(f"seen: {seen}; expected: {expected}; mend: {mend}")
@@ -197,8 +197,9 @@ def describe(leaf: Any) -> str:
 
 def first_difference(left: PyTree, right: PyTree, *, exact: bool = False) -> str | None:
     """Where two pytrees of values differ, in words; None where they agree within RTOL, ATOL."""
-    if jax.tree.structure(left) != jax.tree.structure(right):
-        return f"structure {jax.tree.structure(left)} against {jax.tree.structure(right)}"
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (left, right)]
+    if structures[0] != structures[1]:
+        return f"structure {structures[0]} against {structures[1]}"
     pairs = zip(jax.tree_util.tree_leaves_with_path(left), jax.tree.leaves(right), strict=True)
     for (path, a), b in pairs:
         a, b = numbers(a), numbers(b)

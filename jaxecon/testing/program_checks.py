@@ -26,8 +26,8 @@ def check_jit_equals_plain(probe: Probe) -> None:
     _expect_equal("reset", (obs, state), probe.plain_reset(probe.key))
     for index, turn in enumerate(probe.transitions[:3]):
         obs, state, reward, terminated, info = probe.plain_step(turn)
-        compiled = (turn.info["final_observation"], turn.reward, turn.terminated)
-        compiled += ({name: turn.info[name] for name in info},)
+        own_info = {name: turn.info[name] for name in info}
+        compiled = (turn.info["final_observation"], turn.reward, turn.terminated, own_info)
         _expect_equal(f"step {index}", compiled, (obs, reward, terminated, info))
         if not (turn.terminated or turn.truncated):
             _expect_equal(f"state after step {index}", turn.next_state, state)

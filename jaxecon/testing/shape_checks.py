@@ -1,5 +1,7 @@
 """Contract checks of what `reset` and `step` hand back: values, shapes, dtypes and spaces."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,17 +124,20 @@ def check_steady_signature(probe: Probe) -> None:
         "final_observation": (reset_obs, info["final_observation"]),
     }
     for what, (before, after) in compared.items():
+        structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
         expect(
-            jax.tree.structure(before) == jax.tree.structure(after),
-            seen=f"{what}: {jax.tree.structure(before)} after reset, "
-            f"{jax.tree.structure(after)} after step",
+            structures[0] == structures[1],
+            seen=f"{what}: {structures[0]} after reset, {structures[1]} after step",
             expected="one pytree structure",
             mend="return the same containers from reset_env and step_env; keep numbers out of "
             "static fields",
         )
         old, new = signature(before), signature(after)
-        changed = [f"{what}{p}: {old[p]} after reset, {new[p]} after step" for p in old]
-        changed = [line for path, line in zip(old, changed, strict=True) if old[path] != new[path]]
+        changed = [
+            f"{what}{path}: {old[path]} after reset, {new[path]} after step"
+            for path in old
+            if old[path] != new[path]
+        ]
         expect(
             not changed,
             seen=", ".join(changed),

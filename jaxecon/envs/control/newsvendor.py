@@ -192,8 +192,8 @@ def realised_profit(order: Array, demand: Array, params: EnvParams) -> Array:
 
 def _money(params: EnvParams) -> tuple[Array, Array, Array]:
     """Price, unit cost and salvage as arrays of the default float type."""
-    fields = (params.price, params.unit_cost, params.salvage)
-    return tuple(jnp.asarray(field, float) for field in fields)
+    price, cost = jnp.asarray(params.price, float), jnp.asarray(params.unit_cost, float)
+    return price, cost, jnp.asarray(params.salvage, float)
 
 
 def _uniform_leftover(order: Array, location: Array, scale: Array) -> Array:

@@ -65,7 +65,7 @@ class Cournot(base.Environment):
         return "Cournot-v0"
 
     @property
-    def num_agents(self) -> int:
+    def num_agents(self) -> int:  # type: ignore[override]
         """N, the firms."""
         return self.num_firms
 

@@ -1,0 +1,32 @@
+"""The dense layer equals x W + b, and so do its gradients, in every layout."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxecon.networks import layers, make_actor_critic
+
+
+@pytest.mark.parametrize("width", [1, 2, 8, 9, 64])
+def test_gradients_equal_those_of_the_plain_product(width, key):
+    keys = jax.random.split(key, 4)
+    x, kernel = jax.random.normal(keys[0], (30, 7)), jax.random.normal(keys[1], (7, width))
+    bias, weights = jax.random.normal(keys[2], (width,)), jax.random.normal(keys[3], (30, width))
+    ours = lambda *args: (layers.dense(*args) * weights).sum()
+    plain = lambda x, kernel, bias: ((x @ kernel + bias[None]) * weights).sum()
+    got = jax.jit(jax.grad(ours, argnums=(0, 1, 2)))(x, kernel, bias)
+    for a, b in zip(got, jax.grad(plain, argnums=(0, 1, 2))(x, kernel, bias), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # float32 sums in another order
+    batched = jax.vmap(jax.grad(ours, argnums=1), in_axes=(0, None, None))(
+        jnp.stack([x, 2.0 * x]), kernel, bias
+    )
+    np.testing.assert_allclose(batched[1], 2.0 * batched[0], rtol=1e-4, atol=1e-5)
+
+
+def test_an_unknown_activation_names_the_nearest():
+    from jaxecon.envs.games.cournot import Cournot
+
+    env = Cournot()
+    with pytest.raises(ValueError, match="Did you mean 'tanh'"):
+        make_actor_critic(env, env.default_params, activation="tahn")
