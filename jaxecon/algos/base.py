@@ -44,21 +44,17 @@ def train_iterations(
     """Run iterations first .. first + num - 1; return the state and the mean of their metrics.
 
     Iteration i uses `fold_in(key, i)`, so a run cut into segments equals the uncut one.
-    Metrics are averaged inside the loop: memory does not grow with the number of iterations. The
-    entry "episodes" (`EpisodeTotals`) is summed, so its means weigh every finished episode alike.
+    Metrics are scalars of each iteration, averaged at the end; the entry "episodes"
+    (`EpisodeTotals`) is summed, so that its means weigh every finished episode alike.
     """
 
-    def iteration(i: Array, carry: tuple) -> tuple:
-        state, total = carry
-        state, metrics = algorithm.step(jax.random.fold_in(key, i), state, env_params, hparams)
-        return state, jax.tree.map(jnp.add, total, metrics)
+    def iteration(state: PyTree, i: Array) -> tuple[PyTree, Metrics]:
+        return algorithm.step(jax.random.fold_in(key, i), state, env_params, hparams)
 
-    shapes = jax.eval_shape(algorithm.step, key, state, env_params, hparams)[1]
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    first = jnp.asarray(first_iteration, jnp.int32)
-    state, total = jax.lax.fori_loop(first, first + num_iterations, iteration, (state, zeros))
-    episodes = total.pop("episodes")
-    return state, {name: x / num_iterations for name, x in total.items()} | episodes.means()
+    indices = jnp.asarray(first_iteration, jnp.int32) + jnp.arange(num_iterations, dtype=jnp.int32)
+    state, metrics = jax.lax.scan(iteration, state, indices)
+    episodes = jax.tree.map(jnp.sum, metrics.pop("episodes"))
+    return state, {name: x.mean() for name, x in metrics.items()} | episodes.means()
 
 
 def train(

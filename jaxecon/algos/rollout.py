@@ -91,7 +91,7 @@ def collect(
       reset_mode: "auto", "ahead" or "on_demand", see `jaxecon.envs.autoreset`.
     """
     num_steps, num_envs = noise.shape[:2]
-    mode = autoreset.choose_mode(env, reset_mode)
+    mode = autoreset.choose_mode(env, reset_mode, num_envs)
     key_steps, key_resets = jax.random.split(key)
     step_keys = jax.random.split(key_steps, (num_steps, num_envs))
     if mode == "ahead":

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxecon.types import Array, Key, PyTree
 
 MODES = ("auto", "ahead", "on_demand")
+SMALL_BATCH = 16  # environments up to which a step with an ending is the exception
 
 
 class BatchStep(NamedTuple):
@@ -34,13 +35,18 @@ class BatchStep(NamedTuple):
     info: dict[str, Any]
 
 
-def choose_mode(env: Any, mode: str) -> str:
-    """`mode`, or for "auto" the one that suits the environment."""
+def choose_mode(env: Any, mode: str, num_envs: int) -> str:
+    """`mode`, or for "auto" the one that suits the environment, the batch and the device.
+
+    On demand where episodes end together, and on CPUs for batches so small that most steps see no
+    ending; ahead otherwise.
+    """
     if mode not in MODES:
         raise ValueError(f"reset mode must be one of {MODES}, got {mode!r}.")
     if mode != "auto":
         return mode
-    return "on_demand" if getattr(env, "ends_together", False) else "ahead"
+    is_rare = num_envs <= SMALL_BATCH and jax.default_backend() == "cpu"
+    return "on_demand" if getattr(env, "ends_together", False) or is_rare else "ahead"
 
 
 def strong(tree: PyTree) -> PyTree:

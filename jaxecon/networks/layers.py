@@ -6,11 +6,13 @@ has only a few columns (the heads). Writing the transpose out first, or computin
 transposing the small result, restores most of it. `bench/dense.py` measures both.
 """
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxecon.types import Array
+from jaxecon.types import Array, Key
 
 NARROW = 8  # columns of g below which gᵀx is the faster product on CPUs
 
@@ -64,7 +66,7 @@ dense.defvjp(_dense_forward, _dense_backward)
 
 
 class Dense(nn.Module):
-    """Dense layer over the last axis, orthogonally initialised.
+    """Dense layer over the last axis.
 
     Attributes:
       features: K, number of outputs.
@@ -77,8 +79,55 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., M] to [..., K]."""
-        kernel_init = nn.initializers.orthogonal(self.scale)
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features))
+        init = lambda key, shape: orthogonal_kernels(key, [shape], [self.scale])[0]
+        kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         outputs = dense(jnp.reshape(x, (-1, x.shape[-1])), kernel, bias)
         return jnp.reshape(outputs, (*x.shape[:-1], self.features))
+
+
+def orthogonal_kernels(
+    key: Key, shapes: Sequence[tuple[int, int]], scales: Sequence[float]
+) -> list[Array]:
+    """Uniformly random kernels with orthonormal rows or columns, times a gain each.
+
+    The orthogonal polar factor of a Gaussian matrix is uniformly distributed. It is found by the
+    Newton-Schulz iteration
+
+        X <- X (3 I - XᵀX) / 2
+
+    which is made of products alone. A QR decomposition would do as well, but is slow to compile,
+    and batched LAPACK calls can deadlock the CPU runtime of jax 0.10 (see docs/cpu-runtime.md).
+
+    Args:
+      key: PRNG key.
+      shapes: (M, K) of each kernel; those of one shape are computed together.
+      scales: gain of each kernel.
+
+    Source: Saxe, McClelland & Ganguli (2014), Exact Solutions to the Nonlinear Dynamics of Learning;
+    Higham (2008), Functions of Matrices, ch. 8.
+    """
+    kernels: dict[int, Array] = {}
+    for shape in sorted(set(shapes)):
+        members = [i for i, other in enumerate(shapes) if other == shape]
+        key, key_shape = jax.random.split(key)
+        is_tall = shape[0] >= shape[1]
+        gaussian = jax.random.normal(key_shape, (len(members), max(shape), min(shape)))
+        factors = _polar_factor(gaussian)
+        for row, i in enumerate(members):
+            kernels[i] = scales[i] * (factors[row] if is_tall else factors[row].T)
+    return [kernels[i] for i in range(len(shapes))]
+
+
+def _polar_factor(matrices: Array, num_steps: int = 40) -> Array:
+    """Orthonormal columns nearest to those of [N, M, K] with M >= K.
+
+    Scaled to singular values in (0, 1], each step grows a small one by 1.5 and then converges
+    quadratically: 40 steps reach rounding error for singular values down to 1e-6 of the largest.
+    """
+
+    def step(_: int, x: Array) -> Array:
+        return 1.5 * x - 0.5 * x @ (jnp.swapaxes(x, 1, 2) @ x)
+
+    norm = jnp.sqrt(jnp.sum(jnp.square(matrices), axis=(1, 2), keepdims=True))
+    return jax.lax.fori_loop(0, num_steps, step, matrices / norm)

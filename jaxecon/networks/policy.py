@@ -1,6 +1,7 @@
 """Actor and critic networks that fit an environment's spaces."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxecon.networks.layers import Dense
+from jaxecon.networks.layers import Dense, orthogonal_kernels
 from jaxecon.networks.heads import Head, make_head, mask_logits
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, PyTree
@@ -37,6 +38,12 @@ class MLP(nn.Module):
     activation: str = "tanh"
     output_scale: float = 1.0
 
+    def kernels(self, num_inputs: int) -> list[tuple[tuple[int, int], float]]:
+        """Shape and gain of each layer's kernel, in order."""
+        widths = [num_inputs, *self.hidden_sizes, self.num_outputs]
+        scales = [Dense.scale] * len(self.hidden_sizes) + [self.output_scale]
+        return list(zip(itertools.pairwise(widths), scales, strict=True))
+
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., M] to [..., K]."""
@@ -61,12 +68,17 @@ class ActorCritic:
 
     def init(self, key: Key) -> PyTree:
         """Weights of both networks, and log_std [D] where actions are continuous."""
-        key_actor, key_critic = jax.random.split(key)
-        features = jnp.zeros((1, int(np.prod(self.obs_shape))))
-        params = {
-            "actor": self.actor.init(key_actor, features)["params"],
-            "critic": self.critic.init(key_critic, features)["params"],
-        }
+        towers = (("actor", self.actor), ("critic", self.critic))
+        layers = [
+            (tower, index, shape, scale)
+            for tower, mlp in towers
+            for index, (shape, scale) in enumerate(mlp.kernels(int(np.prod(self.obs_shape))))
+        ]
+        shapes, scales = [layer[2] for layer in layers], [layer[3] for layer in layers]
+        params: dict = {tower: {} for tower, _ in towers}
+        kernels = orthogonal_kernels(key, shapes, scales)  # all at once: see there
+        for (tower, index, shape, _), kernel in zip(layers, kernels, strict=True):
+            params[tower][f"Dense_{index}"] = {"kernel": kernel, "bias": jnp.zeros(shape[1])}
         if self.head.has_log_std:
             params["log_std"] = jnp.zeros(self.head.num_outputs)
         return params
