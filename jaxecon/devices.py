@@ -27,7 +27,9 @@ def use_all_cores() -> None:
         jax.config.update("jax_num_cpu_devices", num_cores())
 
 
-def compiler_options(platform: str, *, one_thread_per_device: bool = False) -> dict[str, bool | int]:
+def compiler_options(
+    platform: str, *, one_thread_per_device: bool = False
+) -> dict[str, bool | int]:
     """Options for `lowered.compile(compiler_options=...)` on a platform.
 
     On CPUs: plain scheduling, because the concurrency-optimised scheduler of jax 0.10 has been seen
@@ -47,6 +49,19 @@ def compiler_options(platform: str, *, one_thread_per_device: bool = False) -> d
     if one_thread_per_device:
         options["xla_cpu_multi_thread_eigen"] = False
     return options
+
+
+def may_deadlock(program: str) -> bool:
+    """Whether a lowered program could hang the CPU runtime if several copies ran at once.
+
+    In jax 0.10 a batched LAPACK call blocks a thread of the pool on which it waits for help; with
+    one such call per thread, nobody is left (docs/cpu-runtime.md).
+
+    Args:
+      program: text of the lowered program.
+    """
+    version = tuple(int(part) for part in jax.__version__.split(".")[:2])
+    return version < (0, 11) and jax.default_backend() == "cpu" and "lapack_" in program
 
 
 def memory_limit(device: jax.Device) -> int:

@@ -101,9 +101,7 @@ def train(
             first_iteration=index * per_segment,
             num_iterations=per_segment,
         )
-        evaluation = algorithm.evaluate(
-            jax.random.fold_in(key_evaluate, index), state, env_params
-        )
+        evaluation = algorithm.evaluate(jax.random.fold_in(key_evaluate, index), state, env_params)
         return state, prefixed("train", metrics) | prefixed("evaluation", evaluation)
 
     state = algorithm.init(key_init, env_params, hparams)

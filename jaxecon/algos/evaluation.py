@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxecon.algos.rollout import legal_actions
 from jaxecon.envs import autoreset
-from jaxecon.types import Array, Key, Metrics
+from jaxecon.types import Array, Key, Metrics, PyTree
 
 
 def evaluate_policy(
@@ -36,8 +36,6 @@ def evaluate_policy(
     """
     key_reset, key_loop = jax.random.split(key)
     obs, env_state = autoreset.reset_batch(key_reset, env, env_params, num_episodes)
-    summarise = getattr(env, "episode_summary", lambda state, params: {})
-    summary_of = lambda state: jax.vmap(summarise, (0, None))(state, env_params)
 
     def step(carry: dict) -> dict:
         key_act, key_step = jax.random.split(jax.random.fold_in(key_loop, carry["time"]))
@@ -72,5 +70,13 @@ def evaluate_policy(
         "return": end["return"].mean(),
         "return_std": end["return"].std(),
         "length": end["length"].mean(),
-        **jax.tree.map(jnp.mean, summary_of(end["env_state"])),
+        **_mean_summary(env, env_params, end["env_state"]),
     }
+
+
+def _mean_summary(env: Any, env_params: Any, env_state: PyTree) -> Metrics:
+    """Mean over B finished episodes of the environment's summary; gymnax's have none."""
+    if not hasattr(env, "episode_summary"):
+        return {}
+    summary = jax.vmap(env.episode_summary, in_axes=(0, None))(env_state, env_params)
+    return jax.tree.map(jnp.mean, summary)

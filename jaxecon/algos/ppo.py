@@ -193,8 +193,11 @@ def update(
         return (optax.apply_updates(params, updates), opt_state), metrics
 
     carry = (state.policy.params, state.opt_state)
+    metrics: Metrics
     (params, opt_state), metrics = jax.lax.scan(step, carry, minibatches)
-    state = state.replace(policy=state.policy.replace(params=params), opt_state=opt_state)
+    state = dataclasses.replace(
+        state, policy=dataclasses.replace(state.policy, params=params), opt_state=opt_state
+    )
     return state, jax.tree.map(jnp.mean, metrics)
 
 
@@ -216,9 +219,11 @@ def _scale_rewards(
         total = reward + gamma * total
         return jnp.where(done, 0.0, total), total
 
+    total: Array
+    totals: Array
     total, totals = jax.lax.scan(accumulate, state.discounted_return, (trajectory.reward, done))
     moments = normalise.update_moments(state.return_moments, jnp.reshape(totals, (-1,)))
-    state = state.replace(discounted_return=total, return_moments=moments)
+    state = dataclasses.replace(state, discounted_return=total, return_moments=moments)
     return state, normalise.scale_only(moments, trajectory.reward)
 
 
@@ -231,17 +236,15 @@ def make_batch(
 ) -> tuple[PPOState, Batch, Metrics]:
     """Value a trajectory, estimate its advantages and flatten it for learning."""
     policy = state.policy
-    value_of = lambda obs: network.value(policy.params, _features(network, policy, config, obs))
+
+    def value_of(obs: Array) -> Array:
+        return network.value(policy.params, _features(network, policy, config, obs))
+
     features = _features(network, policy, config, trajectory.obs)
     value = network.value(policy.params, features)
-    following = rollout.following_values(
-        value_of, trajectory, value, value_of(state.rollout.obs)
-    )
-    per_agent = lambda flag: jnp.broadcast_to(
-        jnp.reshape(flag, flag.shape + (1,) * (value.ndim - flag.ndim)), value.shape
-    )
-    terminated = per_agent(trajectory.terminated)
-    done = terminated | per_agent(trajectory.truncated)
+    following = rollout.following_values(value_of, trajectory, value, value_of(state.rollout.obs))
+    terminated = _per_agent(trajectory.terminated, value)
+    done = terminated | _per_agent(trajectory.truncated, value)
     reward = trajectory.reward
     if config.normalise_rewards:
         state, reward = _scale_rewards(state, trajectory, done, hparams.gamma)
@@ -251,13 +254,19 @@ def make_batch(
     samples = Batch(
         features, trajectory.mask, trajectory.latent, trajectory.log_prob, value, advantage, target
     )
-    flat = lambda x: jnp.reshape(x, (-1, *x.shape[value.ndim :]))
+    flat = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[value.ndim :])), samples)
     metrics = {"explained_variance": losses.explained_variance(value, target)}
     if config.normalise_observations:
         raw = jnp.reshape(network.features(trajectory.obs), (-1, features.shape[-1]))
         moments = normalise.update_moments(policy.obs_moments, raw)
-        state = state.replace(policy=policy.replace(obs_moments=moments))
-    return state, jax.tree.map(flat, samples), metrics
+        state = dataclasses.replace(state, policy=dataclasses.replace(policy, obs_moments=moments))
+    return state, flat, metrics
+
+
+def _per_agent(flag: Array, value: Array) -> Array:
+    """Flags [T, B] in the shape of `value`, [T, B] or [T, B, N]."""
+    trailing = (1,) * (value.ndim - flag.ndim)
+    return jnp.broadcast_to(jnp.reshape(flag, flag.shape + trailing), value.shape)
 
 
 def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
@@ -314,7 +323,7 @@ def _step(
     state: PPOState,
     env_params: Any,
     hparams: PPOHyperparams,
-) -> tuple[PPOState, Metrics]:
+) -> tuple[PPOState, dict[str, Any]]:
     """Collect a rollout and learn from it."""
     key_noise, key_envs, key_update = jax.random.split(key, 3)
     network = _network(env, config, env_params)
@@ -332,10 +341,10 @@ def _step(
         key_envs, state.rollout, act, noise, env, env_params, reset_mode=config.reset_mode
     )
     state, batch, metrics = make_batch(
-        state.replace(rollout=end), trajectory, network, config, hparams
+        dataclasses.replace(state, rollout=end), trajectory, network, config, hparams
     )
     state, update_metrics = update(key_update, state, batch, network, config, hparams)
-    state = state.replace(iteration=state.iteration + 1)
+    state = dataclasses.replace(state, iteration=state.iteration + 1)
     return state, metrics | update_metrics | {"episodes": totals}
 
 
@@ -359,5 +368,8 @@ def _act(
 
 def _evaluate(env: Any, config: PPOConfig, key: Key, state: PPOState, env_params: Any) -> Metrics:
     """Metrics of `num_eval_episodes` whole episodes."""
-    act = lambda key, obs, mask: _act(env, config, key, state.policy, obs, mask, env_params)
+
+    def act(key: Key, obs: Array, mask: Array | None) -> Array:
+        return _act(env, config, key, state.policy, obs, mask, env_params)
+
     return evaluate_policy(key, act, env, env_params, config.num_eval_episodes)

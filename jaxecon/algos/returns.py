@@ -51,7 +51,7 @@ def discounted_sum(x: Array, decay: Array) -> Array:
     """Backward recursion y_t = x_t + decay_t y_{t+1} with y_T = 0, all [T, ...].
 
     A plain loop on CPUs, where it compiles to one kernel; log T vectorised passes on accelerators,
-    where every iteration of a loop costs a launch (`bench/returns.py`).
+    where every iteration of a loop costs a launch (`bench/pieces.py`).
     """
     return jax.lax.platform_dependent(x, decay, cpu=_backward_loop, default=_backward_scan)
 

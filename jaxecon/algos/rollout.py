@@ -1,5 +1,6 @@
 """Collecting experience from a batch of environments, and bootstrapping where it was cut off."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -115,10 +116,11 @@ def collect(
         transition = Trajectory(
             state.obs, mask, latent, log_prob, raw.reward, raw.terminated, raw.truncated, raw.obs
         )
-        return (next_state.replace(env_state=env_state, obs=obs), totals), transition
+        return (dataclasses.replace(next_state, env_state=env_state, obs=obs), totals), transition
 
     zero = jnp.zeros(num_envs)
     start = (state, EpisodeTotals(zero, zero, zero))
+    trajectory: Trajectory
     (state, totals), trajectory = jax.lax.scan(step, start, (noise, step_keys, spare))
     return state, trajectory, jax.tree.map(jnp.sum, totals)
 
@@ -136,7 +138,8 @@ def _count_episodes(
         return_sum=totals.return_sum + ended * episode_return,
         length_sum=totals.length_sum + ended * episode_length.astype(jnp.float32),
     )
-    running = state.replace(
+    running = dataclasses.replace(
+        state,
         episode_return=jnp.where(done, 0.0, episode_return),
         episode_length=jnp.where(done, 0, episode_length),
     )
@@ -159,14 +162,18 @@ def following_values(
       last_value: values of the observations after the last step, [B, ...].
     """
     chunk = trajectory.truncated.shape[1]
-    flat = lambda x: jnp.reshape(x, (-1, *x.shape[2:]))
+
+    def flat(x: Array) -> Array:
+        return jnp.reshape(x, (-1, *x.shape[2:]))
+
     final_obs = flat(trajectory.final_obs)
     pending = flat(trajectory.truncated & ~trajectory.terminated)
     following = flat(jnp.concatenate([value[1:], last_value[None]]))
 
     def replace_chunk(carry: tuple) -> tuple:
         pending, following = carry
-        (index,) = jnp.nonzero(pending, size=chunk, fill_value=pending.shape[0])
+        is_pending, index = jax.lax.top_k(pending.astype(jnp.int32), chunk)
+        index = jnp.where(is_pending > 0, index, pending.shape[0])
         final_value = value_of(final_obs.at[index].get(mode="clip"))
         following = following.at[index].set(final_value, mode="drop")
         return pending.at[index].set(False, mode="drop"), following

@@ -1,6 +1,5 @@
 """Policies, critics and the layers they are made of."""
 
-from jaxecon.networks.layers import Dense, dense
 from jaxecon.networks.heads import (
     CategoricalHead,
     Head,
@@ -9,6 +8,7 @@ from jaxecon.networks.heads import (
     SquashedNormalHead,
     make_head,
 )
+from jaxecon.networks.layers import Dense, dense
 from jaxecon.networks.policy import ActorCritic, make_actor_critic
 
 __all__ = [

@@ -3,9 +3,10 @@
 On a CPU the product xᵀg of two tall matrices is the slowest part of training a small network:
 read column by column it reaches half the speed of the forward product, and a tenth of it where g
 has only a few columns (the heads). Writing the transpose out first, or computing gᵀx and
-transposing the small result, restores most of it. `bench/dense.py` measures both.
+transposing the small result, restores most of it. `bench/pieces.py` measures both.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import jax
@@ -79,7 +80,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., M] to [..., K]."""
-        init = lambda key, shape: orthogonal_kernels(key, [shape], [self.scale])[0]
+
+        def init(key: Key, shape: tuple[int, int]) -> Array:
+            return orthogonal_kernels(key, [shape], [self.scale])[0]
+
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         outputs = dense(jnp.reshape(x, (-1, x.shape[-1])), kernel, bias)
@@ -101,22 +105,26 @@ def orthogonal_kernels(
 
     Args:
       key: PRNG key.
-      shapes: (M, K) of each kernel; those of one shape are computed together.
+      shapes: (M, K) of each kernel; all are drawn and iterated together, padded to one size.
       scales: gain of each kernel.
 
-    Source: Saxe, McClelland & Ganguli (2014), Exact Solutions to the Nonlinear Dynamics of Learning;
-    Higham (2008), Functions of Matrices, ch. 8.
+    Source: Saxe, McClelland & Ganguli (2014), Exact Solutions to the Nonlinear Dynamics of Learning
+    in Deep Linear Neural Networks; Higham (2008), Functions of Matrices, ch. 8.
     """
-    kernels: dict[int, Array] = {}
-    for shape in sorted(set(shapes)):
-        members = [i for i, other in enumerate(shapes) if other == shape]
-        key, key_shape = jax.random.split(key)
-        is_tall = shape[0] >= shape[1]
-        gaussian = jax.random.normal(key_shape, (len(members), max(shape), min(shape)))
-        factors = _polar_factor(gaussian)
-        for row, i in enumerate(members):
-            kernels[i] = scales[i] * (factors[row] if is_tall else factors[row].T)
-    return [kernels[i] for i in range(len(shapes))]
+    sides = [(max(shape), min(shape)) for shape in shapes]
+    rows, columns = (max(side[axis] for side in sides) for axis in (0, 1))
+    ends = list(itertools.accumulate(m * k for m, k in sides))
+    entries = jnp.split(jax.random.normal(key, (ends[-1],)), ends[:-1])
+    padded = [
+        jnp.pad(jnp.reshape(entry, side), ((0, rows - side[0]), (0, columns - side[1])))
+        for entry, side in zip(entries, sides, strict=True)
+    ]
+    factors = _polar_factor(jnp.stack(padded))  # zero rows and columns stay zero
+    tall = [factors[i, :m, :k] for i, (m, k) in enumerate(sides)]
+    return [
+        scale * (factor if shape[0] >= shape[1] else factor.T)
+        for factor, shape, scale in zip(tall, shapes, scales, strict=True)
+    ]
 
 
 def _polar_factor(matrices: Array, num_steps: int = 40) -> Array:

@@ -5,13 +5,12 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxecon.networks.layers import Dense, orthogonal_kernels
 from jaxecon.networks.heads import Head, make_head, mask_logits
+from jaxecon.networks.layers import Dense, orthogonal_kernels
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, PyTree
 
@@ -90,14 +89,15 @@ class ActorCritic:
 
     def policy(self, params: PyTree, features: Array, mask: Array | None = None) -> Any:
         """Outputs that parametrise the head, for features [B, F] and mask [B, num_actions]."""
-        outputs = self.actor.apply({"params": params["actor"]}, features)
+        outputs: Any = self.actor.apply({"params": params["actor"]}, features)
         if self.head.has_log_std:
             return outputs, params["log_std"]
         return mask_logits(outputs, mask)
 
     def value(self, params: PyTree, features: Array) -> Array:
         """State values [B] in the units of the (scaled) return, for features [B, F]."""
-        return self.critic.apply({"params": params["critic"]}, features)[..., 0]
+        outputs: Any = self.critic.apply({"params": params["critic"]}, features)
+        return outputs[..., 0]
 
 
 def make_actor_critic(

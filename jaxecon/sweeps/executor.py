@@ -167,6 +167,10 @@ def build_executor(plan: Plan) -> Executor:
     compilation = _Compilation(plan, strategy, used)
     while True:
         compiled, needed = compilation.compile(width)
+        if compilation.may_deadlock and len(used) > 1:
+            used, budget = used[:1], budget * len(used)
+            compilation = _Compilation(plan, strategy, used)
+            continue
         if needed <= budget:
             break
         width = _narrower(width, needed, budget, settings.lanes_per_device, strategy)
@@ -225,6 +229,7 @@ class _Compilation:
             lane,
         )
         self.metric_names: list[str] = []
+        self.may_deadlock = False
 
     def _block(self, splits: PyTree, state: PyTree, lane: PyTree, index: jax.Array) -> tuple:
         """One device's lanes, leaves [W, ...]."""
@@ -259,6 +264,7 @@ class _Compilation:
         )
         self.metric_names = sorted(lowered.out_info[1])
         self._check_metric()
+        self.may_deadlock = devices.may_deadlock(lowered.as_text())
         options = devices.compiler_options(
             self.used[0].platform, one_thread_per_device=len(self.used) > 1
         )
