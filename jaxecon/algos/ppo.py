@@ -189,7 +189,8 @@ def update(
         params, opt_state = carry
         minibatch = jax.tree.map(lambda x: x[index], batch)
         gradient, metrics = jax.grad(ppo_loss, has_aux=True)(params, minibatch, network, hparams)
-        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
+            updates, opt_state = optimizer.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), metrics
 
     carry = (state.policy.params, state.opt_state)

@@ -35,7 +35,9 @@ def trajectory():
     return reward, value, following, terminated, done
 
 
-@pytest.mark.parametrize(("gamma", "gae_lambda"), [(0.99, 0.95), (1.0, 1.0), (0.9, 0.0), (0.0, 0.5)])
+@pytest.mark.parametrize(
+    ("gamma", "gae_lambda"), [(0.99, 0.95), (1.0, 1.0), (0.9, 0.0), (0.0, 0.5)]
+)
 def test_advantages_equal_their_definition(trajectory, gamma, gae_lambda):
     got = jax.jit(returns.generalised_advantage)(
         *trajectory, jnp.float32(gamma), jnp.float32(gae_lambda)
@@ -59,13 +61,16 @@ def make_trajectory(truncated, terminated):
     )
 
 
+def value_of(obs):
+    return 2.0 * obs[..., 0]
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9, 1.0])
 def test_only_truncated_steps_bootstrap_from_the_final_observation(share):
     rng = np.random.default_rng(1)
     truncated = jnp.asarray(rng.random((T, B)) < share)
     terminated = jnp.asarray(rng.random((T, B)) < 0.2)
     trajectory = make_trajectory(truncated, terminated)
-    value_of = lambda obs: 2.0 * obs[..., 0]
     value, last = value_of(trajectory.obs), jnp.full(B, -7.0)
     got = jax.jit(lambda: rollout.following_values(value_of, trajectory, value, last))()
     plain = jnp.concatenate([value[1:], last[None]])
@@ -76,7 +81,6 @@ def test_only_truncated_steps_bootstrap_from_the_final_observation(share):
 def test_final_values_survive_vmap():
     truncated = jnp.asarray(np.random.default_rng(2).random((3, T, B)) < 0.5)
     none = jnp.zeros((T, B), bool)
-    value_of = lambda obs: 2.0 * obs[..., 0]
 
     def run(truncated):
         trajectory = make_trajectory(truncated, none)
