@@ -21,6 +21,7 @@ from jaxecon.algos import losses, normalise, returns, rollout, shuffle
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.envs import autoreset
+from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.policy import ActorCritic, make_actor_critic
 from jaxecon.types import Array, Key, Metrics, PyTree
 
@@ -279,7 +280,11 @@ def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
 
     Returns:
       An `Algorithm` whose functions are pure; run it with `jaxecon.algos.train`.
+
+    Raises:
+      TypeError: the environment is in a gymnax wrapper, which algorithms would step around.
     """
+    refuse_gymnax_wrapper(env)
     config = PPOConfig() if config is None else config
     return Algorithm(
         init=functools.partial(_init, env, config),
