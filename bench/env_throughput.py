@@ -56,7 +56,9 @@ def gymnax_throughput(num_envs, seconds, repeats=7):
         return (key, obs, state, total + reward), None
 
     def run(num_rounds, key, obs, state, total):
-        scan = lambda _, carry: jax.lax.scan(step, carry, length=SCAN_LENGTH)[0]
+        def scan(_, carry):
+            return jax.lax.scan(step, carry, length=SCAN_LENGTH)[0]
+
         return jax.lax.fori_loop(0, num_rounds, scan, (key, obs, state, total))
 
     keys = jax.random.split(jax.random.key(1), num_envs)
@@ -84,7 +86,7 @@ def gymnasium_throughput(num_envs, seconds, repeats=7):
         start = time.perf_counter()
         for _ in range(num_steps):
             obs, reward, _, _, _ = env.step((obs @ preference > 0.0).astype(np.int64))
-            played += reward.sum()  # one per step, zero in the step that resets
+            played += float(reward.sum())  # one per step, zero in the step that resets
         return played, time.perf_counter() - start
 
     play(10)  # warm-up

@@ -19,7 +19,7 @@ from jaxecon.algos import returns, shuffle
 from jaxecon.benchmark import measure_rounds
 from jaxecon.networks import layers
 
-UNROLLED = 8  # calls in one round: the traced bound of the outer loop is read this seldom
+SCAN_LENGTH = 8  # calls in one round
 NUM_FEATURES = 64
 
 
@@ -27,9 +27,9 @@ def repeated(call):
     """run(num_rounds, carry): a loop over `call`, which maps a carry to the next."""
 
     def run(num_rounds, carry):
-        several = lambda _, carry: jax.lax.scan(
-            lambda carry, _: (call(carry), None), carry, length=UNROLLED
-        )[0]
+        def several(_, carry):
+            return jax.lax.scan(lambda carry, _: (call(carry), None), carry, length=SCAN_LENGTH)[0]
+
         return jax.lax.fori_loop(0, num_rounds, several, carry)
 
     return run
@@ -38,7 +38,7 @@ def repeated(call):
 def compare(piece, ours, baseline, carry, seconds, repeats, **sizes):
     """One line: two named calls on the same carry. `ours` and `baseline` are (name, call)."""
     measured = [
-        measure_rounds(repeated(call), carry, steps=UNROLLED, seconds=seconds, repeats=repeats)
+        measure_rounds(repeated(call), carry, steps=SCAN_LENGTH, seconds=seconds, repeats=repeats)
         for _, call in (ours, baseline)
     ]
     first, second = ({

@@ -1,7 +1,7 @@
 """Random permutations for minibatches.
 
 Sorting random keys, as `jax.random.permutation` does, costs more than a gradient step on a CPU
-(2.3 ms for 8,192 indices against 0.005 ms here; `bench/pieces.py`), and a sort on a GPU. A keyed
+(3 ms for 8,192 indices against 0.01 ms here; `bench/pieces.py`), and a sort on a GPU. A keyed
 bijection needs no sort: it maps each index through a few invertible rounds of additions, odd
 multiplications and shifts modulo a power of two.
 """

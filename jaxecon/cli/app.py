@@ -33,12 +33,9 @@ def main() -> None:
     """Run the command line; errors that a user can mend come without a traceback."""
     try:
         app(standalone_mode=True)
-    except (ValueError, FileNotFoundError, FileExistsError, MemoryError, ImportError) as error:
+    except (ValueError, OSError, MemoryError, ImportError) as error:
         errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)
-    except KeyboardInterrupt:
-        errors.print("[yellow]interrupted; run the same command to go on from the checkpoint[/]")
-        sys.exit(130)
 
 
 def _escape(text: str) -> str:
@@ -158,7 +155,7 @@ def bench(
     num_envs: Annotated[
         list[int] | None, typer.Option(help="Batch sizes (default: 1, 64 and 4096).", min=1)
     ] = None,
-    seconds: Annotated[float, typer.Option(help="Time to spend on each measurement.")] = 0.5,
+    seconds: Annotated[float, typer.Option(help="Length of each of seven timed runs.")] = 0.5,
 ) -> None:
     """Measure environment steps per second on this machine; one JSON line per result."""
     from jaxecon.benchmark import environment_throughput

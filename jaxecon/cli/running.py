@@ -6,6 +6,7 @@ import pathlib
 import tomllib
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -59,7 +60,11 @@ def run_and_report(
         console=visible,
     ) as bar:
         display = _Display(bar, study.study.metric)
-        run_dir = sweeps.run_study(study, out, overwrite=overwrite, on_progress=display.update)
+        try:
+            run_dir = sweeps.run_study(study, out, overwrite=overwrite, on_progress=display.update)
+        except KeyboardInterrupt:  # here, because typer swallows it on the way to `main`
+            visible.print("interrupted; run the same command, without --overwrite, to go on")
+            raise typer.Exit(130) from None
         display.finish()
     print_report(run_dir, 10, as_json, console)
 

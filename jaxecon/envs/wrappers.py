@@ -113,8 +113,9 @@ class FlattenObservation(Wrapper):
         inside = self.env.observation_space(params)
         leading = () if self.num_agents is None else (self.num_agents,)
         if isinstance(inside, spaces.Box):
-            flat = lambda x: jnp.reshape(jnp.broadcast_to(x, inside.shape), (*leading, -1))
-            low, high = (flat(jnp.asarray(x, jnp.float32)) for x in (inside.low, inside.high))
+            bounds = (jnp.asarray(x, jnp.float32) for x in (inside.low, inside.high))
+            full = (jnp.broadcast_to(x, inside.shape) for x in bounds)
+            low, high = (jnp.reshape(x, (*leading, -1)) for x in full)
             return base.Box(low, high, low.shape, jnp.float32)
         shapes = jax.eval_shape(self.env.reset_env, jax.random.key(0), params)[0]
         sizes = [math.prod(x.shape) // math.prod(leading) for x in jax.tree.leaves(shapes)]

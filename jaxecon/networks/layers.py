@@ -1,9 +1,9 @@
 """A dense layer whose weight gradient is laid out for the device that runs it.
 
-On a CPU the product xᵀg of two tall matrices is the slowest part of training a small network:
-read column by column it reaches half the speed of the forward product, and a tenth of it where g
-has only a few columns (the heads). Writing the transpose out first, or computing gᵀx and
-transposing the small result, restores most of it. `bench/pieces.py` measures both.
+On a CPU the product xᵀg of two tall matrices is the slowest part of training a small network: read
+column by column it reaches about half the speed of the forward product, and far less where g has
+two or three columns (a head). Writing the transpose out first, or computing gᵀx and transposing
+the small result, restores most of it. `bench/pieces.py` measures both.
 """
 
 import itertools

@@ -61,10 +61,10 @@ class Draw(BaseModel):
             return np.asarray(self.options, np.float64)[index]
         if self.uniform is not None:
             low, high = self.uniform
-            return low + (high - low) * unit
+            return np.clip(low + (high - low) * unit, low, high)  # rounding may step outside
         assert self.log_uniform is not None
         low, high = np.log(self.log_uniform)
-        return np.exp(low + (high - low) * unit)
+        return np.clip(np.exp(low + (high - low) * unit), *self.log_uniform)
 
 
 def draw_configurations(

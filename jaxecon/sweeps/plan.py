@@ -77,7 +77,10 @@ def make_plan(study: Study) -> Plan:
         names are given), or a number out of range.
     """
     check_names("algorithm", [study.algorithm.id], ALGORITHMS)
-    env, splits = make_splits(study.env.id, **study.env.static)
+    try:
+        env, splits = make_splits(study.env.id, **study.env.static)
+    except TypeError as error:  # such as a text where the environment needs a number
+        raise ValueError(f"env.static: a value has the wrong type: {error}") from error
     splits = {name: _with_numbers(params, study.env.params) for name, params in splits.items()}
     algorithm = _make_algorithm(study, env)
     settings = study.study
@@ -90,6 +93,7 @@ def make_plan(study: Study) -> Plan:
     env_names = field_names(splits["train"])
     valid = hparam_names + [ENV_PREFIX + name for name in env_names]
     check_names("hyperparameter", study.search, valid)
+    _check_fixed_or_searched(study)
     configurations = draw_configurations(
         study.search, settings.sampler, settings.num_configs, settings.seed
     )
@@ -113,7 +117,7 @@ def make_plan(study: Study) -> Plan:
         configurations=configurations,
         hparams={name: per_lane(v).astype(np.float32) for name, v in hparams.items()},
         env_numbers={
-            name: per_lane(v).astype(_dtype(splits["train"], name))
+            name: per_lane(_as_parameter(splits["train"], name, v, "search: env."))
             for name, v in env_numbers.items()
         },
         seeds=np.tile(np.arange(settings.num_seeds, dtype=np.int32), num_configs),
@@ -134,19 +138,48 @@ def _make_algorithm(study: Study, env: Any) -> Algorithm:
     return entry.make(env, config)
 
 
-def _dtype(env_params: Any, name: str) -> Any:
-    """float32 or int32, as the parameter's default."""
-    return np.float32 if np.result_type(getattr(env_params, name)).kind == "f" else np.int32
+def _check_fixed_or_searched(study: Study) -> None:
+    """Raise ValueError for a number that is both fixed and searched."""
+    fixed = {name: "algorithm.hparams" for name in study.algorithm.hparams}
+    fixed |= {ENV_PREFIX + name: "env.params" for name in study.env.params}
+    for name in study.search:
+        if name in fixed:
+            raise ValueError(
+                f"{name} is searched and also fixed in {fixed[name]}; remove it from one of them."
+            )
+
+
+def _as_parameter(env_params: Any, name: str, values: Any, where: str) -> np.ndarray:
+    """Numbers in the dtype of a parameter's default: float32 or int32.
+
+    Raises:
+      ValueError: the parameter is an array, or a number is not finite or, where whole numbers are
+        needed, not whole; `where` comes before the name.
+    """
+    default = getattr(env_params, name)
+    if np.ndim(default) > 0:
+        raise ValueError(f"{where}{name} is an array; only scalars can be set in a study.")
+    values = np.asarray(values, np.float64)
+    needs_whole = np.result_type(default).kind != "f"
+    for value in values.ravel():
+        if not np.isfinite(value):
+            raise ValueError(f"{where}{name} must be finite, got {value:g}.")
+        if needs_whole and value != np.round(value):
+            raise ValueError(
+                f"{where}{name} takes whole numbers, got {value:g}; search it with grid or choice."
+            )
+    return values.astype(np.int32 if needs_whole else np.float32)
 
 
 def _with_numbers(env_params: Any, numbers: dict[str, float]) -> Any:
     """Parameters with fixed numbers replaced, in the dtype of the default."""
     check_names("environment parameter", numbers, field_names(env_params))
-    for name in numbers:
-        if np.ndim(getattr(env_params, name)) > 0:
-            raise ValueError(f"env.params: {name} is an array; only scalars can be set here.")
-    cast = {name: _dtype(env_params, name)(value) for name, value in numbers.items()}
-    return env_params.replace(**cast)
+    return env_params.replace(
+        **{
+            name: _as_parameter(env_params, name, value, "env.params.")[()]
+            for name, value in numbers.items()
+        }
+    )
 
 
 def as_arrays(env_params: Any) -> Any:

@@ -66,10 +66,10 @@ def run_study(
     devices.use_all_cores()
     plan = make_plan(study)
     folder = RunFolder(default_folder(study) if out is None else out, study, overwrite=overwrite)
-    earlier = folder.read_json("run.json")
     total = plan.num_lanes * plan.num_evaluations * plan.steps_per_evaluation
     on_progress(Progress("compiling", 0, total, 0, plan.num_lanes, float("nan")))
     executor = build_executor(plan)
+    earlier = folder.claim().read_json("run.json")
     record = _start_record(executor, earlier)
     folder.write_json("run.json", record)
     try:
@@ -82,8 +82,8 @@ def run_study(
             if hasattr(plan.env, "baselines")
         }
         folder.write_json("baselines.json", {k: v for k, v in baselines.items() if v})
-        folder.write_results(results_table(plan, executor.metric_names, metrics))
         folder.write_json("run.json", record)
+        folder.write_results(results_table(plan, executor.metric_names, metrics))  # last: the seal
     finally:
         folder.close()
     return folder.path

@@ -3,7 +3,7 @@
     study.toml        the resolved study; a folder belongs to exactly one study
     run.json          device, versions, compilations, throughput, status
     checkpoint/       the wave in progress and all metrics so far (orbax)
-    policies/         wave-00000.npz ...: what acting needs, one row per lane
+    policies/         lanes-000000.npz ...: what acting needs, one row per lane
     results.parquet   one row per configuration, seed and evaluation; written at the end
     baselines.json    what the environment's known policies reach
 """
@@ -14,12 +14,12 @@ import os
 import pathlib
 import shutil
 import time
+import tomllib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tomli_w
-import tomllib
 
 from jaxecon.sweeps.study import Study
 
@@ -56,12 +56,12 @@ class Checkpoint:
 
 
 class RunFolder:
-    """Reads and writes one run folder.
+    """Reads and writes one run folder; nothing is written or deleted before `claim`.
 
     Args:
       path: the folder; it need not exist.
       study: the study it belongs to.
-      overwrite: whether to delete what another or a finished run left there.
+      overwrite: whether `claim` may delete what another or a finished run left there.
 
     Raises:
       FileExistsError: the folder holds something else; says what and how to go on.
@@ -69,10 +69,15 @@ class RunFolder:
 
     def __init__(self, path: str | os.PathLike, study: Study, *, overwrite: bool = False):
         self.path = pathlib.Path(path)
-        if overwrite and (self.path / "study.toml").is_file():
-            shutil.rmtree(self.path)
-        self._claim(study)
         self._manager: Any = None
+        self._study, self._overwrite = study, overwrite
+        is_run = (self.path / "study.toml").is_file()
+        if is_run and not overwrite:
+            self._check_unfinished()
+        elif not is_run and self.path.exists() and not _is_empty(self.path):
+            raise FileExistsError(
+                f"{self.path} exists and is not a run folder. Choose another with --out."
+            )
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "RunFolder":
@@ -81,27 +86,28 @@ class RunFolder:
         folder.path, folder._manager = pathlib.Path(path), None
         return folder
 
-    def _claim(self, study: Study) -> None:
-        """Make the folder this study's, or raise."""
-        resolved, file = study.resolved(), self.path / "study.toml"
-        if file.is_file():
-            found = tomllib.loads(file.read_text())
-            if _results_of(found) != _results_of(resolved):
-                raise FileExistsError(
-                    f"{self.path} holds another study ({_difference(found, resolved)}). "
-                    "Choose another folder with --out, or replace it with --overwrite."
-                )
-            if (self.path / "results.parquet").is_file():
-                raise FileExistsError(
-                    f"{self.path} holds this study, finished. Look at it with "
-                    f"'jaxecon report {self.path}', or run it anew with --overwrite."
-                )
-        elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    def _check_unfinished(self) -> None:
+        """Raise FileExistsError unless the folder holds this study, unfinished."""
+        found = tomllib.loads((self.path / "study.toml").read_text())
+        resolved = self._study.resolved()
+        if _results_of(found) != _results_of(resolved):
             raise FileExistsError(
-                f"{self.path} exists and is not a run folder. Choose another with --out."
+                f"{self.path} holds another study ({_difference(found, resolved)}). "
+                "Choose another folder with --out, or replace it with --overwrite."
             )
+        if (self.path / "results.parquet").is_file():
+            raise FileExistsError(
+                f"{self.path} holds this study, finished. Look at it with "
+                f"'jaxecon report {self.path}', or run it anew with --overwrite."
+            )
+
+    def claim(self) -> "RunFolder":
+        """Make the folder this study's; called once the study is known to compile."""
+        if self._overwrite and (self.path / "study.toml").is_file():
+            shutil.rmtree(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
-        self.write_text("study.toml", tomli_w.dumps(resolved))
+        self.write_text("study.toml", tomli_w.dumps(self._study.resolved()))
+        return self
 
     def write_text(self, name: str, text: str) -> None:
         """Write a text file in one step."""
@@ -132,6 +138,9 @@ class RunFolder:
                 np.savez(file, **arrays)
 
         write_atomically(folder / f"lanes-{first_lane:06d}.npz", write)
+        for file in folder.glob("lanes-*.npz"):  # of an earlier session with narrower waves
+            if first_lane < _first_lane(file) < first_lane + len(leaves[0]):
+                file.unlink()
 
     def read_policy(self, lane: int) -> list[np.ndarray]:
         """Leaves of one lane's policy.
@@ -140,8 +149,8 @@ class RunFolder:
           FileNotFoundError: the lane has not finished.
         """
         files = sorted((self.path / "policies").glob("lanes-*.npz"))
-        starts = [int(file.stem.removeprefix("lanes-")) for file in files]
-        for file, start in reversed(list(zip(files, starts, strict=True))):
+        for file in reversed(files):
+            start = _first_lane(file)
             if start <= lane:
                 with np.load(file) as arrays:
                     leaves = [arrays[name] for name in sorted(arrays.files)]
@@ -205,6 +214,18 @@ class RunFolder:
         if self._manager is not None:
             self._manager.close()
             self._manager = None
+
+
+def _first_lane(file: pathlib.Path) -> int:
+    """The first lane of a file of policies."""
+    return int(file.stem.removeprefix("lanes-"))
+
+
+def _is_empty(path: pathlib.Path) -> bool:
+    """Whether a path is a folder with nothing but what a killed `write_atomically` left."""
+    return path.is_dir() and all(
+        file.name.startswith(".") and file.name.endswith(".tmp") for file in path.iterdir()
+    )
 
 
 def default_folder(study: Study) -> pathlib.Path:

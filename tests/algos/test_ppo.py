@@ -12,7 +12,11 @@ import jaxecon
 from jaxecon.algos import PPOConfig, make_ppo, train, train_iterations
 
 CONFIG = PPOConfig(
-    num_envs=4, rollout_length=16, num_epochs=2, num_minibatches=2, hidden_sizes=(8,),
+    num_envs=4,
+    rollout_length=16,
+    num_epochs=2,
+    num_minibatches=2,
+    hidden_sizes=(8,),
     num_eval_episodes=4,
 )
 
@@ -56,7 +60,10 @@ def test_every_hyperparameter_changes_the_result(task, key):
     algorithm, env_params, hparams = task
     hparams = hparams.replace(anneal=0.5, ent_coef=0.01, total_steps=200.0, learning_rate=0.01)
     run = jax.jit(functools.partial(train, algorithm, num_iterations=3))
-    params = lambda hparams: run(key, env_params, hparams)[0].policy.params
+
+    def params(hparams):
+        return run(key, env_params, hparams)[0].policy.params
+
     base = params(hparams)
     for name in vars(hparams):
         other = params(hparams.replace(**{name: 0.3 * getattr(hparams, name)}))
@@ -99,8 +106,11 @@ def test_evaluation_counts_each_environments_first_episode_once(task, key):
     assert metrics["length"] == 7.0
     env, _ = jaxecon.make("Cournot-v0")
     action = algorithm.act(
-        key, algorithm.policy(state), jnp.zeros((1, *env.observation_space(env_params).shape)),
-        None, env_params,
+        key,
+        algorithm.policy(state),
+        jnp.zeros((1, *env.observation_space(env_params).shape)),
+        None,
+        env_params,
     )
     assert action.shape == (1, 2)
 

@@ -54,5 +54,5 @@ def test_algorithms_refuse_wrappers_that_they_would_step_around():
     from gymnax.wrappers import FlattenObservationWrapper
 
     env, _ = jaxecon.make("Cournot-v0")
-    with pytest.raises(TypeError, match="jaxecon.envs.wrappers"):
+    with pytest.raises(TypeError, match=r"jaxecon\.envs\.wrappers"):
         make_ppo(FlattenObservationWrapper(env))

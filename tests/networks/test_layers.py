@@ -14,8 +14,13 @@ def test_gradients_equal_those_of_the_plain_product(width, key):
     keys = jax.random.split(key, 4)
     x, kernel = jax.random.normal(keys[0], (30, 7)), jax.random.normal(keys[1], (7, width))
     bias, weights = jax.random.normal(keys[2], (width,)), jax.random.normal(keys[3], (30, width))
-    ours = lambda *args: (layers.dense(*args) * weights).sum()
-    plain = lambda x, kernel, bias: ((x @ kernel + bias[None]) * weights).sum()
+
+    def ours(x, kernel, bias):
+        return (layers.dense(x, kernel, bias) * weights).sum()
+
+    def plain(x, kernel, bias):
+        return ((x @ kernel + bias[None]) * weights).sum()
+
     got = jax.jit(jax.grad(ours, argnums=(0, 1, 2)))(x, kernel, bias)
     for a, b in zip(got, jax.grad(plain, argnums=(0, 1, 2))(x, kernel, bias), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)  # float32 sums in another order

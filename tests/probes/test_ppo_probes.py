@@ -12,7 +12,11 @@ from jaxecon.algos import PPOConfig, make_ppo, train
 from jaxecon.algos.ppo import _network
 
 CONFIG = PPOConfig(
-    num_envs=8, rollout_length=16, num_epochs=4, num_minibatches=4, hidden_sizes=(16,),
+    num_envs=8,
+    rollout_length=16,
+    num_epochs=4,
+    num_minibatches=4,
+    hidden_sizes=(16,),
     num_eval_episodes=32,
 )
 GAMMA = 0.9
@@ -73,7 +77,7 @@ def test_an_illegal_action_is_never_taken():
 
 
 def test_agents_with_shared_weights_reach_their_own_targets():
-    state, metrics, network = learn(probes.TwoTargets(), iterations=300)
+    state, metrics, _ = learn(probes.TwoTargets(), iterations=300)
     assert metrics["evaluation/return"][-1] > -0.005  # mean squared distance to the target
     assert state.rollout.episode_return.shape == (CONFIG.num_envs,)
 
