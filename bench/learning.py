@@ -46,8 +46,14 @@ TASKS = {
     ),
     "Pendulum-v1": (
         1_000_000,
-        {"num_envs": 16, "rollout_length": 128, "num_epochs": 10, "num_minibatches": 16,
-         "normalise_observations": True, "normalise_rewards": True},
+        {
+            "num_envs": 16,
+            "rollout_length": 128,
+            "num_epochs": 10,
+            "num_minibatches": 16,
+            "normalise_observations": True,
+            "normalise_rewards": True,
+        },
         {"learning_rate": 1e-3, "gamma": 0.95, "anneal": 1.0},
         "return",
         lambda values: bool(values.mean() >= -200),
@@ -77,8 +83,13 @@ def run_task(env_id):
     steps, config, hparams, metric, criterion, text = TASKS[env_id]
     study = load_study(
         {
-            "study": {"name": env_id, "num_seeds": SEEDS, "total_steps": steps,
-                      "num_evaluations": 5, "metric": metric},
+            "study": {
+                "name": env_id,
+                "num_seeds": SEEDS,
+                "total_steps": steps,
+                "num_evaluations": 5,
+                "metric": metric,
+            },
             "env": {"id": env_id},
             "algorithm": {"config": config, "hparams": hparams},
         }
@@ -91,11 +102,19 @@ def run_task(env_id):
     values = final[f"test/{metric}"].to_numpy()
     interval = mean_interval(values)
     return {
-        "bench": "learning", "task": env_id, "metric": metric, "env_steps": int(final.env_steps.max()),
-        "mean": float(interval.estimate), "low": float(interval.low), "high": float(interval.high),
-        "seeds": [round(float(value), 3) for value in values], "criterion": text,
-        "passed": criterion(values), "seconds": record["wall_seconds"],
-        "device": record["device"], "versions": record["versions"],
+        "bench": "learning",
+        "task": env_id,
+        "metric": metric,
+        "env_steps": int(final.env_steps.max()),
+        "mean": float(interval.estimate),
+        "low": float(interval.low),
+        "high": float(interval.high),
+        "seeds": [round(float(value), 3) for value in values],
+        "criterion": text,
+        "passed": criterion(values),
+        "seconds": record["wall_seconds"],
+        "device": record["device"],
+        "versions": record["versions"],
     }
 
 

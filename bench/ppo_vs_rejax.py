@@ -63,9 +63,7 @@ def compare(name, task, peer_python, repeats):
     ours.ask(), theirs.ask()  # warm-up
     runs = [(ours.ask(), theirs.ask()) for _ in range(repeats)]
     ours.close(), theirs.close()
-    our_seconds, their_seconds = zip(
-        *((a["seconds"], b["seconds"]) for a, b in runs), strict=True
-    )
+    our_seconds, their_seconds = zip(*((a["seconds"], b["seconds"]) for a, b in runs), strict=True)
     ratios = sorted(b / a for a, b in zip(our_seconds, their_seconds, strict=True))
     return {
         "bench": "ppo_vs_rejax",

@@ -29,7 +29,7 @@ def use_all_cores() -> None:
 
 def compiler_options(
     platform: str, *, one_thread_per_device: bool = False
-) -> dict[str, bool | int]:
+) -> dict[str, str | bool]:
     """Options for `lowered.compile(compiler_options=...)` on a platform.
 
     On CPUs: plain scheduling, because the concurrency-optimised scheduler of jax 0.10 has been seen
@@ -42,9 +42,9 @@ def compiler_options(
     """
     if platform != "cpu":
         return {}
-    options: dict[str, bool | int] = {
+    options: dict[str, str | bool] = {
         "xla_cpu_enable_concurrency_optimized_scheduler": False,
-        "xla_cpu_prefer_vector_width": 512,
+        "xla_cpu_prefer_vector_width": "512",
     }
     if one_thread_per_device:
         options["xla_cpu_multi_thread_eigen"] = False

@@ -22,7 +22,8 @@ from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.envs import autoreset
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
-from jaxecon.networks.policy import ActorCritic, make_actor_critic
+from jaxecon.networks.policy import ACTIVATIONS, ActorCritic, make_actor_critic
+from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, Metrics, PyTree
 
 
@@ -72,7 +73,11 @@ class PPOConfig:
         for name, valid in (("shuffle", shuffle.KINDS), ("reset_mode", autoreset.MODES)):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} must be one of {valid}, got {getattr(self, name)!r}.")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(unknown_name("activation", self.activation, ACTIVATIONS))
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        if any(width < 1 for width in self.hidden_sizes):
+            raise ValueError(f"hidden_sizes must be at least 1 each, got {self.hidden_sizes}.")
 
     @property
     def batch_size(self) -> int:

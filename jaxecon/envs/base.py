@@ -150,3 +150,11 @@ class Environment(gymnax_environment.Environment):
     def is_terminated(self, state: Any, params: Any) -> Array:
         """Whether the state is a natural end; environments without one never terminate."""
         return jnp.bool_(False)
+
+
+def require_count(name: str, value: Any) -> None:
+    """Raise ValueError unless a structural setting is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}.")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")

@@ -165,15 +165,17 @@ def build_executor(plan: Plan) -> Executor:
     if platform == "cpu":
         budget //= len(used)  # the devices share the host's memory
     compilation = _Compilation(plan, strategy, used)
+    lowered = compilation.lower(width)
+    if len(used) > 1 and devices.may_deadlock(lowered.as_text()):
+        used, budget = used[:1], budget * len(used)
+        compilation = _Compilation(plan, strategy, used, num_traces=compilation.num_traces)
+        lowered = compilation.lower(width)
     while True:
-        compiled, needed = compilation.compile(width)
-        if compilation.may_deadlock and len(used) > 1:
-            used, budget = used[:1], budget * len(used)
-            compilation = _Compilation(plan, strategy, used)
-            continue
+        compiled, needed = compilation.compile(lowered)
         if needed <= budget:
             break
         width = _narrower(width, needed, budget, settings.lanes_per_device, strategy)
+        lowered = compilation.lower(width)
     return Executor(
         plan=plan,
         strategy=strategy,
@@ -209,9 +211,9 @@ def _narrower(width: int, needed: int, budget: int, asked: int | None, strategy:
 class _Compilation:
     """Traces and compiles the program of a plan for one set of devices, and counts both."""
 
-    def __init__(self, plan: Plan, strategy: str, used: list[jax.Device]):
+    def __init__(self, plan: Plan, strategy: str, used: list[jax.Device], *, num_traces: int = 0):
         self.plan, self.strategy, self.used = plan, strategy, used
-        self.num_traces = self.num_compilations = 0
+        self.num_traces, self.num_compilations = num_traces, 0
         mesh = Mesh(np.asarray(used), ("lanes",))
         self.mesh = mesh
         self.sharding = NamedSharding(mesh, PartitionSpec("lanes"))
@@ -229,7 +231,6 @@ class _Compilation:
             lane,
         )
         self.metric_names: list[str] = []
-        self.may_deadlock = False
 
     def _block(self, splits: PyTree, state: PyTree, lane: PyTree, index: jax.Array) -> tuple:
         """One device's lanes, leaves [W, ...]."""
@@ -241,8 +242,8 @@ class _Compilation:
         result = segment(splits, first(state), first(lane), index)
         return jax.tree.map(lambda x: x[None], result)
 
-    def compile(self, width: int) -> tuple[Any, int]:
-        """The program for `width` lanes per device, and its bytes per device."""
+    def lower(self, width: int) -> jax.stages.Lowered:
+        """Trace the program for `width` lanes per device."""
         total = width * len(self.used)
         spread, same = PartitionSpec("lanes"), PartitionSpec()
         program = jax.shard_map(
@@ -252,7 +253,9 @@ class _Compilation:
             out_specs=spread,
             check_vma=False,
         )
-        struct = lambda sharding: lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        struct = lambda sharding: (
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+        )
         wide = lambda x: jax.ShapeDtypeStruct((total, *x.shape), x.dtype, sharding=self.sharding)
         data_type = jax.eval_shape(to_data, self.state_type)
         lanes = _lane_inputs(self.plan, np.zeros(total, int))
@@ -264,13 +267,16 @@ class _Compilation:
         )
         self.metric_names = sorted(lowered.out_info[1])
         self._check_metric()
-        self.may_deadlock = devices.may_deadlock(lowered.as_text())
+        return lowered
+
+    def compile(self, lowered: jax.stages.Lowered) -> tuple[Any, int]:
+        """The compiled program, and its bytes per device."""
         options = devices.compiler_options(
             self.used[0].platform, one_thread_per_device=len(self.used) > 1
         )
         compiled = lowered.compile(compiler_options=options)
         self.num_compilations += 1
-        analysis = compiled.memory_analysis()
+        analysis: Any = compiled.memory_analysis()
         needed = (
             analysis.argument_size_in_bytes
             + analysis.output_size_in_bytes

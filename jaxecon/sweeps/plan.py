@@ -129,7 +129,7 @@ def _make_algorithm(study: Study, env: Any) -> Algorithm:
     entry = ALGORITHMS[study.algorithm.id]
     check_names("algorithm setting", study.algorithm.config, field_names(entry.config))
     try:
-        config = TypeAdapter(entry.config).validate_python(study.algorithm.config)
+        config: Any = TypeAdapter(entry.config).validate_python(study.algorithm.config)
     except ValidationError as error:
         detail = error.errors()[0]
         where = ".".join(["algorithm.config", *map(str, detail["loc"])])

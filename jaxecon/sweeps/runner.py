@@ -119,18 +119,14 @@ def _run_waves(
             if is_due and evaluation + 1 < plan.num_evaluations:
                 leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
                 folder.save_checkpoint(
-                    Checkpoint(
-                        first_lane, evaluation + 1, executor.lanes_per_wave, metrics, leaves
-                    )
+                    Checkpoint(first_lane, evaluation + 1, executor.lanes_per_wave, metrics, leaves)
                 )
                 saved = time.monotonic()
         _save_policies(executor, folder, state, live)
         first_lane, next_evaluation, state = first_lane + executor.lanes_per_wave, 0, None
         is_due = time.monotonic() - saved >= plan.study.executor.checkpoint_seconds
         if is_due or first_lane >= plan.num_lanes:
-            folder.save_checkpoint(
-                Checkpoint(first_lane, 0, executor.lanes_per_wave, metrics, [])
-            )
+            folder.save_checkpoint(Checkpoint(first_lane, 0, executor.lanes_per_wave, metrics, []))
             saved = time.monotonic()
     return metrics
 
@@ -233,9 +229,7 @@ def _finish_record(record: dict[str, Any], plan: Plan, seconds: float) -> dict[s
     return record | finished
 
 
-def load_policy(
-    run_dir: str | os.PathLike, config: int, seed: int = 0
-) -> Callable[[jax.Array, Any], Any]:
+def load_policy(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Callable[..., Any]:
     """One trained policy out of a run: a function (key, obs [B, ...], mask=None) -> actions.
 
     Args:
@@ -267,5 +261,9 @@ def load_policy(
     treedef = jax.tree.structure(plan.algorithm.policy(template))
     leaves = RunFolder.open(path).read_policy(lane)
     policy = jax.tree.unflatten(treedef, leaves)
-    act = jax.jit(plan.algorithm.act)
-    return lambda key, obs, mask=None: act(key, policy, obs, mask, env_params)
+    compiled = jax.jit(plan.algorithm.act)
+
+    def act(key: jax.Array, obs: Any, mask: Any = None) -> Any:
+        return compiled(key, policy, obs, mask, env_params)
+
+    return act

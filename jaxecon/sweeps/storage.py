@@ -1,11 +1,11 @@
 """The run folder: what a sweep writes, always whole files, and how it picks up again.
 
-    study.toml        the resolved study; a folder belongs to exactly one study
-    run.json          device, versions, compilations, throughput, status
-    checkpoint/       the wave in progress and all metrics so far (orbax)
-    policies/         lanes-000000.npz ...: what acting needs, one row per lane
-    results.parquet   one row per configuration, seed and evaluation; written at the end
-    baselines.json    what the environment's known policies reach
+study.toml        the resolved study; a folder belongs to exactly one study
+run.json          device, versions, compilations, throughput, status
+checkpoint/       the wave in progress and all metrics so far (orbax)
+policies/         lanes-000000.npz ...: what acting needs, one row per lane
+results.parquet   one row per configuration, seed and evaluation; written at the end
+baselines.json    what the environment's known policies reach
 """
 
 import dataclasses
@@ -131,7 +131,7 @@ class RunFolder:
         """Write what acting needs for the lanes from `first_lane` on, leaves [lanes, ...]."""
         folder = self.path / "policies"
         folder.mkdir(exist_ok=True)
-        arrays = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
+        arrays: dict[str, Any] = {f"leaf_{i:04d}": leaf for i, leaf in enumerate(leaves)}
 
         def write(path: pathlib.Path) -> None:
             with path.open("wb") as file:  # a file object keeps NumPy from renaming it

@@ -134,6 +134,8 @@ def test_both_reset_modes_never_lose_or_repeat_a_step(key):
         ({"num_minibatches": 3}, "must divide num_envs"),
         ({"shuffle": "fast"}, "shuffle must be one of"),
         ({"reset_mode": "never"}, "reset_mode must be one of"),
+        ({"activation": "tahn"}, "Did you mean 'tanh'"),
+        ({"hidden_sizes": (8, 0)}, "hidden_sizes must be at least 1 each"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

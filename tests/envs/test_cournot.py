@@ -167,3 +167,8 @@ def test_structure_is_checked_and_hashable():
     with pytest.raises(AssertionError):
         play(Cournot(2), EnvParams(), jnp.ones(3))
     assert market_price(jnp.array([1.0]), EnvParams()) == 9.0
+
+
+def test_a_fractional_number_of_firms_is_refused():
+    with pytest.raises(ValueError, match="num_firms must be a whole number of at least 1, got 1.5"):
+        Cournot(num_firms=1.5)

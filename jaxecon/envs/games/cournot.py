@@ -56,8 +56,7 @@ class Cournot(base.Environment):
     ends_together = True
 
     def __post_init__(self):
-        if self.num_firms < 1:
-            raise ValueError(f"num_firms must be at least 1, got {self.num_firms}.")
+        base.require_count("num_firms", self.num_firms)
 
     @property
     def name(self) -> str:

@@ -88,10 +88,8 @@ class PortfolioTrading(base.Environment):
     ends_together = True
 
     def __post_init__(self):
-        if self.num_assets < 1:
-            raise ValueError(f"num_assets must be at least 1, got {self.num_assets}.")
-        if self.lookback < 1:
-            raise ValueError(f"lookback must be at least 1, got {self.lookback}.")
+        base.require_count("num_assets", self.num_assets)
+        base.require_count("lookback", self.lookback)
         if self.reward not in get_args(Reward):
             raise ValueError(unknown_name("reward", self.reward, get_args(Reward)))
 
