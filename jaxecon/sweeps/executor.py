@@ -260,9 +260,9 @@ class _Compilation:
         data_type = jax.eval_shape(to_data, self.state_type)
         lanes = _lane_inputs(self.plan, np.zeros(total, int))
         lowered = jax.jit(program, donate_argnums=1).lower(
-            jax.tree.map(struct(self.replicated), self.splits),
-            jax.tree.map(wide, data_type),
-            jax.tree.map(struct(self.sharding), lanes),
+            typed(self.splits, self.replicated),
+            typed(data_type, self.sharding, (total,)),
+            typed(lanes, self.sharding),
             jax.ShapeDtypeStruct((), np.int32, sharding=self.replicated),
         )
         self.metric_names = sorted(lowered.out_info[1])
