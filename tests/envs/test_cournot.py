@@ -170,5 +170,7 @@ def test_structure_is_checked_and_hashable():
 
 
 def test_a_fractional_number_of_firms_is_refused():
-    with pytest.raises(ValueError, match=r"num_firms must be a whole number of at least 1, got 1\.5"):
+    with pytest.raises(
+        ValueError, match=r"num_firms must be a whole number of at least 1, got 1\.5"
+    ):
         Cournot(num_firms=1.5)
