@@ -253,10 +253,11 @@ class _Compilation:
             out_specs=spread,
             check_vma=False,
         )
-        struct = lambda sharding: (
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-        )
-        wide = lambda x: jax.ShapeDtypeStruct((total, *x.shape), x.dtype, sharding=self.sharding)
+
+        def typed(tree: PyTree, sharding: NamedSharding, leading: tuple[int, ...] = ()) -> PyTree:
+            struct = functools.partial(jax.ShapeDtypeStruct, sharding=sharding)
+            return jax.tree.map(lambda x: struct((*leading, *x.shape), x.dtype), tree)
+
         data_type = jax.eval_shape(to_data, self.state_type)
         lanes = _lane_inputs(self.plan, np.zeros(total, int))
         lowered = jax.jit(program, donate_argnums=1).lower(
