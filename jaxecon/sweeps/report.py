@@ -147,7 +147,7 @@ def leaderboard_table(leaderboard: pd.DataFrame, baselines: dict, metric: str) -
     swept = statistics.hyperparameters(leaderboard)
     for row in _leaderboard_rows(leaderboard, metric, split):
         pairs = zip(swept, row["settings"], strict=True)
-        settings = ", ".join(f"{name}={show(value)}" for name, value in pairs)
+        settings = "\n".join(f"{name} {show(value)}" for name, value in pairs)
         reported = show(row["reported"]) + row["margin"]
         numbers = (show(row["selected"]), reported, show(row["num_seeds"]))
         table.add_row(show(row["rank"]), str(row["config"]), *numbers, escape(settings))

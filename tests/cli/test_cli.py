@@ -70,7 +70,7 @@ def test_environments_are_listed_and_described(jaxecon_command):
         (["train", "Cournot-v0", "--config", "num_envs=many"], "num_envs: .*got 'many'"),
         (["train", "Cournot-v0", "--config", "num_env=4"], "Did you mean 'num_envs'"),
         (["train", "Cournot-v0", "--env", "num_firm=4"], "Did you mean 'num_firms'"),
-        (["train", "Cournot-v0", "--env", "num_firms=abc"], "env.static: .*wrong type"),
+        (["train", "Cournot-v0", "--env", "num_firms=abc"], "num_firms must be a whole number"),
     ],
 )
 def test_a_mistake_is_named_without_a_traceback(
