@@ -11,7 +11,6 @@ import functools
 import io
 import math
 import os
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from jaxecon.sweeps.statistics import (
     sensitivity,
     value_groups,
 )
+from jaxecon.sweeps.storage import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,21 +180,6 @@ def leaderboard_plot(
     return _save(figure, path)
 
 
-def write_atomically(path: str | os.PathLike, content: bytes) -> Path:
-    """Path of a file that holds `content`: a reader sees the old file or the new one, whole."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.chmod(temporary, 0o644)  # mkstemp makes it private; a report is to be shared
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
 def _figure(width: float, height: float) -> Figure:
     """Empty figure in inches."""
     from matplotlib.figure import Figure
@@ -220,7 +205,9 @@ def _save(figure: Figure, path: str | os.PathLike) -> Path:
         figure.savefig(
             buffer, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None}
         )
-    return write_atomically(path, buffer.getvalue())
+    path = Path(path)
+    write_atomically(path, lambda target: target.write_bytes(buffer.getvalue()))
+    return path
 
 
 def _plain(text: str) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from jaxecon.suggest import unknown_name
 from jaxecon.sweeps import plots, statistics
 from jaxecon.sweeps.statistics import HPARAM_PREFIX
+from jaxecon.sweeps.storage import write_atomically
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,7 +116,9 @@ def write_report(run_dir: str | os.PathLike) -> Path:
     )
     environment.filters["show"] = show
     page = environment.get_template(TEMPLATE.name).render(_contents(run))
-    return plots.write_atomically(run.path / "report.html", page.encode("utf-8"))
+    path = run.path / "report.html"
+    write_atomically(path, lambda target: target.write_bytes(page.encode("utf-8")))
+    return path
 
 
 def rank_run(run: Run, top: int | None = None) -> pd.DataFrame:
@@ -137,19 +140,20 @@ def leaderboard_table(leaderboard: pd.DataFrame, baselines: dict, metric: str) -
     from rich.table import Table
 
     split = "test" if f"test/{metric}" in leaderboard.columns else "validation"
-    title = escape(f"{metric}: selected on validation, reported on {split}")
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    rows = _leaderboard_rows(leaderboard, metric, split)
+    seeds = " to ".join(map(str, sorted({row["num_seeds"] for row in rows})))
+    title = f"{metric}: selected on validation, reported on {split}, {seeds} seeds"
+    table = Table(title=escape(title), box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("config", no_wrap=True, max_width=24)
-    for heading in ("validation", f"{split} (95% CI)", "seeds"):
+    for heading in ("validation", f"{split} (95% CI)"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("settings", overflow="fold")
     swept = statistics.hyperparameters(leaderboard)
-    for row in _leaderboard_rows(leaderboard, metric, split):
+    for row in rows:
         pairs = zip(swept, row["settings"], strict=True)
         settings = "\n".join(f"{name} {show(value)}" for name, value in pairs)
-        reported = show(row["reported"]) + row["margin"]
-        numbers = (show(row["selected"]), reported, show(row["num_seeds"]))
+        numbers = (show(row["selected"]), show(row["reported"]) + row["margin"])
         table.add_row(show(row["rank"]), str(row["config"]), *numbers, escape(settings))
     if baselines:
         table.add_section()
