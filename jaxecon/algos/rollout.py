@@ -93,6 +93,7 @@ def collect(
     """
     num_steps, num_envs = noise.shape[:2]
     mode = autoreset.choose_mode(env, reset_mode, num_envs)
+    group = autoreset.choose_group(env, num_envs)
     key_steps, key_resets = jax.random.split(key)
     step_keys = jax.random.split(key_steps, (num_steps, num_envs))
     if mode == "ahead":
@@ -110,7 +111,7 @@ def collect(
         if mode == "ahead":
             obs, env_state = autoreset.select(done, spare_t, (raw.obs, raw.state))
         else:
-            after = autoreset.reset_on_demand(spare_t, env, env_params, raw)
+            after = autoreset.reset_on_demand(spare_t, env, env_params, raw, group)
             obs, env_state = after.obs, after.state
         next_state, totals = _count_episodes(state, totals, raw.reward, done)
         transition = Trajectory(

@@ -7,7 +7,8 @@ all of those resets away. Two exact alternatives, both free of duplicated first 
     vectorised call, and let step t select from row t. Nothing is reset inside the loop.
   * `on_demand`: reset only when some episode ended, a group of environments at a time. The
     `while_loop` runs no iteration in a step without endings, and this survives `vmap` (a
-    `lax.cond` would become a select). The best choice where episodes end together.
+    `lax.cond` would become a select). The best choice where episodes end together, and on CPUs
+    for small and for large batches.
 
 `bench/env_throughput.py` measures both beside a reset in every step.
 """
@@ -21,6 +22,8 @@ from jaxecon.types import Array, Key, PyTree
 
 MODES = ("auto", "ahead", "on_demand")
 SMALL_BATCH = 16  # environments up to which a step with an ending is the exception
+LARGE_BATCH = 256  # from here on, resetting groups beats drawing every first state ahead
+GROUPS = 16  # share of a batch that one reset on demand serves, where endings are scattered
 
 
 class BatchStep(NamedTuple):
@@ -38,15 +41,22 @@ class BatchStep(NamedTuple):
 def choose_mode(env: Any, mode: str, num_envs: int) -> str:
     """`mode`, or for "auto" the one that suits the environment, the batch and the device.
 
-    On demand where episodes end together, and on CPUs for batches so small that most steps see no
-    ending; ahead otherwise.
+    On demand where episodes end together; on CPUs also for small batches, where most steps see no
+    ending, and for large ones, where a group of resets serves a step. Ahead otherwise: the loop of
+    resets on demand has a price in every step, most of all on accelerators.
     """
     if mode not in MODES:
         raise ValueError(f"reset mode must be one of {MODES}, got {mode!r}.")
     if mode != "auto":
         return mode
-    is_rare = num_envs <= SMALL_BATCH and jax.default_backend() == "cpu"
-    return "on_demand" if getattr(env, "ends_together", False) or is_rare else "ahead"
+    is_medium = SMALL_BATCH < num_envs < LARGE_BATCH
+    suits_cpu = jax.default_backend() == "cpu" and not is_medium
+    return "on_demand" if getattr(env, "ends_together", False) or suits_cpu else "ahead"
+
+
+def choose_group(env: Any, num_envs: int) -> int:
+    """Environments reset at a time on demand: all that end together, else one in sixteen."""
+    return num_envs if getattr(env, "ends_together", False) else -(-num_envs // GROUPS)
 
 
 def strong(tree: PyTree) -> PyTree:
