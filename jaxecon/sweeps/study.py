@@ -26,7 +26,7 @@ import pathlib
 import tomllib
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from jaxecon.suggest import unknown_name
 from jaxecon.sweeps.draws import Draw
@@ -101,14 +101,6 @@ class Study(_Table):
     algorithm: AlgorithmSettings = AlgorithmSettings()
     search: dict[str, Draw] = {}
     executor: ExecutorSettings = ExecutorSettings()
-
-    @field_validator("search")
-    @classmethod
-    def _no_fixed_integers(cls, search: dict[str, Draw]) -> dict[str, Draw]:
-        for name in search:
-            if name == "env." or not name:
-                raise ValueError(f"{name!r} names no hyperparameter")
-        return search
 
     def resolved(self) -> dict[str, Any]:
         """Every setting, defaults included, as plain TOML values."""
