@@ -1,0 +1,112 @@
+"""Running many small problems as one: the batch is the innermost axis of every array.
+
+A solver's core is written for arrays whose last axis is the batch, `[N, M, B]`. Each elementwise
+operation then fills whole vectors however small N and M are, which is 3 to 10 times faster on CPUs
+than a batch axis in front, and coalesces memory on GPUs. `batch_last` turns such a core into a
+function of ordinary arrays `[..., N, M]` that stays in this form under any nesting of `vmap`.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxecon.types import Array, PyTree
+
+CACHE_BYTES = 2**20  # second-level cache of a core: what one block of problems should fit in
+LANES = 16  # problems per block are a multiple of this, the widest vector of 32-bit numbers
+
+
+def batch_last(
+    core: Callable[..., PyTree], ranks: Sequence[int], *, bytes_per_problem: int | None = None
+) -> Callable[..., PyTree]:
+    """A function of arrays with any leading axes, from one of arrays with the batch last.
+
+    Args:
+      core: takes arrays `[*event, B]` and returns a pytree of arrays `[*event, B]`; problems must
+        not depend on each other.
+      ranks: number of event axes of each argument.
+      bytes_per_problem: working memory of one problem. On CPUs the batch is cut into blocks that
+        fit the cache; None runs it whole.
+
+    Returns:
+      A function of arrays `[..., *event]`, whose leading axes broadcast, that returns a pytree of
+      arrays `[..., *event]`. Under `vmap` the mapped axis joins the batch. Not differentiable by
+      itself: wrap it in `jax.custom_jvp`.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def run(*arrays: Array) -> PyTree:
+        leading = arrays[0].shape[: arrays[0].ndim - ranks[0]]
+        last = [_to_last(array, rank) for array, rank in zip(arrays, ranks, strict=True)]
+        block = _block_size(math.prod(leading), bytes_per_problem)
+        results = _in_blocks(core, last, math.prod(leading), block)
+        return jax.tree.map(lambda x: _to_front(x, leading), results)
+
+    @run.def_vmap
+    def _(axis_size: int, is_mapped: Sequence[bool], *arrays: Array) -> tuple[PyTree, PyTree]:
+        full = [
+            array if mapped else jnp.broadcast_to(array, (axis_size, *array.shape))
+            for array, mapped in zip(arrays, is_mapped, strict=True)
+        ]
+        result = run(*full)
+        return result, jax.tree.map(lambda _: True, result)
+
+    def call(*arrays: Array) -> PyTree:
+        return run(*broadcast_leading(arrays, ranks))
+
+    return call
+
+
+def broadcast_leading(arrays: Sequence[Array], ranks: Sequence[int]) -> list[Array]:
+    """The arrays with equal leading axes; `ranks` counts each one's own trailing axes."""
+    pairs = list(zip(arrays, ranks, strict=True))
+    leading = jnp.broadcast_shapes(*(array.shape[: array.ndim - rank] for array, rank in pairs))
+    return [
+        jnp.broadcast_to(
+            jnp.reshape(
+                array, (1,) * (len(leading) + rank - array.ndim) + array.shape
+            ),  # strict rank promotion needs the axes spelt out
+            leading + array.shape[array.ndim - rank :],
+        )
+        for array, rank in pairs
+    ]
+
+
+def _to_last(array: Array, rank: int) -> Array:
+    """[..., *event] -> [*event, B]."""
+    event = array.shape[array.ndim - rank :]
+    return jnp.moveaxis(jnp.reshape(array, (-1, *event)), 0, -1)
+
+
+def _to_front(array: Array, leading: tuple[int, ...]) -> Array:
+    """[*event, B] -> [..., *event]."""
+    moved = jnp.moveaxis(array, -1, 0)
+    return jnp.reshape(moved, leading + moved.shape[1:])
+
+
+def _block_size(num_problems: int, bytes_per_problem: int | None) -> int:
+    """Problems that run together."""
+    if bytes_per_problem is None or jax.default_backend() != "cpu":
+        return num_problems
+    fitting = CACHE_BYTES // max(bytes_per_problem, 1) // LANES * LANES
+    block = max(fitting, LANES)
+    return num_problems if num_problems <= 1.5 * block else block
+
+
+def _in_blocks(core: Callable, arrays: list[Array], num_problems: int, block: int) -> Any:
+    """The core over blocks of the batch, one after the other; the last is filled by repetition."""
+    if block >= num_problems:
+        return core(*arrays)
+    num_blocks = -(-num_problems // block)
+    missing = num_blocks * block - num_problems
+
+    def cut(array: Array) -> Array:
+        filled = jnp.concatenate([array, array[..., :missing]], axis=-1) if missing else array
+        return jnp.moveaxis(jnp.reshape(filled, (*array.shape[:-1], num_blocks, block)), -2, 0)
+
+    results = jax.lax.map(lambda parts: core(*parts), [cut(array) for array in arrays])
+    join = lambda x: jnp.reshape(jnp.moveaxis(x, 0, -2), (*x.shape[1:-1], num_blocks * block))
+    return jax.tree.map(lambda x: join(x)[..., :num_problems], results)

@@ -1,0 +1,235 @@
+"""Proportionally fair allocation of divisible resources, by the million and with gradients.
+
+    max_a  sum_i w_i log(v_i . a_i) - <c, a> - 1/2 sum_im k_im a_im^2
+    s.t.   0 <= a <= x,  sum_i a_im <= b_m
+
+With c = k = 0 this is the proportional-fairness (maximum Nash welfare, Eisenberg-Gale) mechanism.
+Solved by a primal-dual interior point: the Newton matrix is block-diagonal with rank-one blocks plus
+one coupling per resource, so a step costs O(N M^2 + M^3) instead of O((N M)^3). The derivative is
+that of the barrier-smoothed problem at its optimum, by one more solve with the same matrix.
+
+Sources: Eisenberg and Gale (1959); Nesterov and Nemirovskii (1994) for the barrier; the elimination
+is our own.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxecon.solvers.batching import broadcast_leading
+from jaxecon.solvers.central_path import Problem, central_point, duality_gap
+from jaxecon.solvers.checking import as_floats, common_dtype, concrete, require
+from jaxecon.types import Array
+
+LEAST_DEMAND = 1e-6  # of the supply; smaller demands are solved at this size and scaled
+NO_CAP = 2.0  # of the supply; a larger demand never binds
+
+
+class Solution(NamedTuple):
+    """An allocation, and what is certain about it.
+
+    Attributes:
+      value: a, [..., N, M] units, within its bounds.
+      price: p, [..., M] objective per unit, shadow prices of the supplies, >= 0.
+      residual: [...] largest excess of the allocation over a supply or demand, in units of the
+        resource's supply.
+      gap: [...] certified bound on the distance to the optimal objective, by duality; it needs no
+        reference solver and holds whatever the iteration did.
+      converged: [...] bool; the gap is what the smoothing allows and the allocation is feasible.
+        False for problems without a meaning (negative valuations, an empty supply, nan), whose
+        other fields are then zeros, with the largest float as gap and residual.
+    """
+
+    value: Array
+    price: Array
+    residual: Array
+    gap: Array
+    converged: Array
+
+
+def default_smoothing(dtype: Any) -> float:
+    """Barrier weight at which a dtype still converges everywhere."""
+    return 1e-5 if jnp.finfo(dtype).bits <= 32 else 1e-9
+
+
+def proportional_fairness(
+    valuations: Any,
+    demands: Any = None,
+    supplies: Any = None,
+    weights: Any = None,
+    *,
+    linear_cost: Any = None,
+    quadratic_cost: Any = None,
+    smoothing: Any = None,
+    num_iterations: int = 60,
+) -> Solution:
+    """Allocation that maximises weighted Nash welfare, less optional costs.
+
+    All arguments may have leading batch axes, which broadcast; `jit`, `vmap`, `grad` and `jvp`
+    compose, to any order, in all six arrays. Utilities and prices of scarce resources are unique;
+    where the allocation is not, this is the analytic centre of the optimal ones.
+
+    Args:
+      valuations: v, [..., N, M] utils per unit, >= 0. Each row's scale is irrelevant without costs.
+      demands: x, [..., N, M] units, >= 0; None for no caps.
+      supplies: b, [..., M] units, > 0; None for 1 of each.
+      weights: w, [..., N], >= 0; None for 1. An agent with weight 0 is absent and gets nothing.
+      linear_cost: c, [..., N, M] objective per unit, any sign; None for 0.
+      quadratic_cost: k, [..., N, M] objective per unit squared, >= 0; None for 0.
+      smoothing: mu, [...] or scalar, weight of the logarithmic barrier where weights have mean 1;
+        the objective is then up to (2 N + 1) M mu from its optimum. Traced. None for 1e-5 in
+        float32, 1e-9 in float64.
+      num_iterations: most Newton steps; every problem stops when it has converged.
+
+    Returns:
+      `Solution`. Its derivatives are exact for the smoothed problem, at every mu > 0, and tend to
+      those of the unsmoothed one where that is differentiable.
+
+    Raises:
+      ValueError: shapes that do not match; or, in concrete arrays, a negative or non-finite number,
+        an agent of positive weight who values nothing, or a supply of zero.
+    """
+    dtype = common_dtype(valuations, demands, supplies, weights, linear_cost, quadratic_cost)
+    shape = np.shape(valuations)
+    if len(shape) < 2:
+        raise ValueError(f"valuations must be [..., N, M], got the shape {list(shape)}.")
+    num_agents, num_resources = shape[-2:]
+    given = {
+        "valuations": (valuations, (num_agents, num_resources), None),
+        "demands": (demands, (num_agents, num_resources), np.inf),
+        "supplies": (supplies, (num_resources,), 1.0),
+        "weights": (weights, (num_agents,), 1.0),
+        "linear_cost": (linear_cost, (num_agents, num_resources), 0.0),
+        "quadratic_cost": (quadratic_cost, (num_agents, num_resources), 0.0),
+        "smoothing": (default_smoothing(dtype) if smoothing is None else smoothing, (), None),
+    }
+    arrays = []
+    for name, (value, event, default) in given.items():
+        array = np.full(event, default) if value is None else value
+        if np.shape(array)[np.ndim(array) - len(event) :] != event:
+            raise ValueError(
+                f"{name} must be [..., {', '.join(map(str, event))}] to match valuations "
+                f"{list(shape)}, got the shape {list(np.shape(array))}."
+            )
+        arrays.append(array)
+    _check_numbers(*arrays)
+    ranks = [len(event) for _, event, _ in given.values()]
+    try:
+        arrays = broadcast_leading(as_floats(dtype, *arrays), ranks)
+    except ValueError as error:
+        raise ValueError(f"The leading axes of the arguments do not broadcast: {error}") from None
+    return _solve(dict(zip(given, arrays, strict=True)), num_iterations)
+
+
+def _check_numbers(
+    valuations: Any,
+    demands: Any,
+    supplies: Any,
+    weights: Any,
+    linear_cost: Any,
+    quadratic_cost: Any,
+    smoothing: Any,
+) -> None:
+    """Raise ValueError for concrete numbers that make no allocation problem."""
+    at_least_zero = lambda x: np.isfinite(x) & (x >= 0)
+    require("valuations", valuations, at_least_zero, "finite and at least 0")
+    require("demands", demands, lambda x: x >= 0, "at least 0")
+    require("supplies", supplies, lambda x: np.isfinite(x) & (x > 0), "finite and above 0")
+    require("weights", weights, at_least_zero, "finite and at least 0")
+    require("linear_cost", linear_cost, np.isfinite, "finite")
+    require("quadratic_cost", quadratic_cost, at_least_zero, "finite and at least 0")
+    require("smoothing", smoothing, lambda x: np.isfinite(x) & (x > 0), "finite and above 0")
+    values, weight = concrete(valuations), concrete(weights)
+    if values is None or weight is None:
+        return
+    require(
+        "the sum of each agent's valuations",
+        np.where(weight > 0, values.sum(-1), 1.0),
+        lambda x: x > 0,
+        "above 0",
+        "Give an absent agent the weight 0.",
+    )
+    require("the sum of the weights", weight.sum(-1), lambda x: x > 0, "above 0")
+
+
+class _Scaled(NamedTuple):
+    """A scaled problem and what leads back."""
+
+    problem: Problem
+    supplies: Array  # [..., 1, M]
+    mean_weight: Array  # [..., 1]
+    is_counted: Array  # [..., N, M], False where the agent is absent
+    wanted: Array  # [..., N, M] demands in units of the supply
+
+
+def _is_valid(arrays: dict[str, Array]) -> Array:
+    """[...] whether a traced problem has a meaning."""
+    finite = {name: jnp.isfinite(x) for name, x in arrays.items()}
+    finite["demands"] = ~jnp.isnan(arrays["demands"])  # infinity is no cap
+    signed = {name: finite[name] & (x >= 0) for name, x in arrays.items()}
+    signed["linear_cost"] = finite["linear_cost"]
+    signed["supplies"] &= arrays["supplies"] > 0
+    signed["smoothing"] &= arrays["smoothing"] > 0
+    events = {"supplies": (-1,), "weights": (-1,), "smoothing": ()}
+    values = arrays["valuations"].sum(-1) > 0
+    absent = arrays["weights"] <= 0
+    valid = jnp.all(values | absent, -1) & ~jnp.all(absent, -1)
+    for name, fine in signed.items():
+        valid &= jnp.all(fine, events.get(name, (-2, -1)))
+    return valid
+
+
+def _scale(arrays: dict[str, Array], is_valid: Array) -> _Scaled:
+    """Supplies of 1, weights of mean 1, rows of valuations that sum to 1; junk made harmless."""
+
+    def safe(name: str, default: float) -> Array:
+        array = arrays[name]
+        flag = jnp.reshape(is_valid, is_valid.shape + (1,) * (array.ndim - is_valid.ndim))
+        return jnp.where(flag, array, jnp.full_like(array, default))
+
+    weights, supplies = safe("weights", 1.0), safe("supplies", 1.0)[..., None, :]
+    is_present = weights > 0
+    is_counted = jnp.broadcast_to(is_present[..., None], arrays["valuations"].shape)
+    present = is_present.sum(-1, keepdims=True).astype(weights.dtype)
+    mean_weight = weights.sum(-1, keepdims=True) / present
+    per_unit = supplies / mean_weight[..., None]
+    values = safe("valuations", 1.0) * supplies
+    values = jnp.where(is_counted, values, jnp.ones_like(values))
+    wanted = safe("demands", 1.0) / supplies
+    problem = Problem(
+        valuations=values / values.sum(-1, keepdims=True),
+        demands=jnp.clip(jnp.where(is_counted, wanted, 0.0), LEAST_DEMAND, NO_CAP),
+        weights=weights / mean_weight,
+        linear=safe("linear_cost", 0.0) * per_unit,
+        quadratic=safe("quadratic_cost", 0.0) * supplies * per_unit,
+        smoothing=safe("smoothing", 1.0),
+    )
+    return _Scaled(problem, supplies, mean_weight, is_counted, wanted)
+
+
+def _solve(arrays: dict[str, Array], num_iterations: int) -> Solution:
+    """Scale the problems, find their central points, certify these and scale back."""
+    is_valid = _is_valid(arrays)
+    scaled = _scale(arrays, is_valid)
+    problem = scaled.problem
+    point = central_point(num_iterations, problem)
+    share = point.allocation * jnp.minimum(scaled.wanted / problem.demands, 1.0)
+    share = jnp.where(scaled.is_counted, share, 0.0)
+    gap = duality_gap(problem, point)
+    excess = jnp.maximum(share.sum(-2).max(-1) - 1.0, jnp.max(share - scaled.wanted, (-2, -1)))
+    residual = jnp.maximum(excess, 0.0)
+    num_agents, num_resources = share.shape[-2:]
+    info = jnp.finfo(share.dtype)
+    rounding = 20 * info.eps * num_agents
+    allowed = 1.5 * (2 * num_agents + 1) * num_resources * problem.smoothing + rounding
+    valid = is_valid[..., None]
+    return Solution(
+        value=jnp.where(valid[..., None], share * scaled.supplies, 0.0),
+        price=jnp.where(
+            valid, point.price * scaled.mean_weight / scaled.supplies[..., 0, :], 0.0
+        ),
+        residual=jnp.where(is_valid, residual, info.max),
+        gap=jnp.where(is_valid, gap * scaled.mean_weight[..., 0], info.max),
+        converged=is_valid & (gap <= allowed) & (residual <= rounding),
+    )
