@@ -16,44 +16,18 @@ Prints one JSON line per task: seconds (median and range) and compile seconds of
 
 import argparse
 import json
-import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 
-PEERS = pathlib.Path(__file__).parent / "peers"
+from peer import Peer
+
 BASE = {"env": "CartPole-v1", "learning_rate": 2.5e-4, "num_evaluations": 4}
 TASKS = {
     "1 seed, 4 envs, 500k steps": {"num_envs": 4, "total_steps": 500_000, "num_seeds": 1},
     "8 seeds, 4 envs, 500k steps": {"num_envs": 4, "total_steps": 500_000, "num_seeds": 8},
     "4 seeds, 64 envs, 1M steps": {"num_envs": 64, "total_steps": 1_000_000, "num_seeds": 4},
 }
-
-
-class Peer:
-    """A process that has compiled a task and runs it when asked."""
-
-    def __init__(self, python, script, task):
-        command = [python, str(PEERS / script)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.about = self.ask(json.dumps(task))
-
-    def ask(self, line="run"):
-        """Send a line, return the reply."""
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        reply = self.process.stdout.readline()
-        if not reply:
-            raise SystemExit(f"{self.process.args} ended; see its message above.")
-        return json.loads(reply)
-
-    def close(self):
-        """End the process."""
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def compare(name, task, peer_python, repeats):

@@ -2,8 +2,11 @@
 
 import contextlib
 import os
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import numpy as np
 
 
 def num_cores() -> int:
@@ -49,6 +52,24 @@ def compiler_options(
     if one_thread_per_device:
         options["xla_cpu_multi_thread_eigen"] = False
     return options
+
+
+def over_devices(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with the leading axis of its arguments and results spread over all devices.
+
+    Rows must not depend on each other, as in a batch of solves. After `use_all_cores` the devices
+    are the processor's cores. `jit` the result.
+
+    Args:
+      function: of pytrees of arrays [B, ...] to pytrees of arrays [B, ...]. B must be a multiple of
+        the number of devices, which shard_map checks.
+    """
+    devices = jax.devices()
+    if len(devices) == 1:
+        return function
+    mesh = jax.sharding.Mesh(np.asarray(devices), ("rows",))
+    rows = jax.sharding.PartitionSpec("rows")
+    return jax.shard_map(function, mesh=mesh, in_specs=rows, out_specs=rows, check_vma=False)
 
 
 def may_deadlock(program: str) -> bool:

@@ -123,7 +123,7 @@ def _apply_blocks(system: System, right: Array) -> Array:
 def _coupled(system: System, right: Array, target: Array) -> tuple[Array, Array]:
     """Steps (allocation, price) for right sides [N, M, B] and [M, B]."""
     price = cholesky_solve(system.factor, _apply_blocks(system, right).sum(0) + target)
-    return _apply_blocks(system, right - price), price
+    return _apply_blocks(system, right - price[None]), price
 
 
 class _Loop(NamedTuple):
@@ -132,11 +132,11 @@ class _Loop(NamedTuple):
     iteration: Array  # ()
 
 
-def _start(problem: Problem) -> Point:
+def start_point(problem: Problem) -> Point:
     """Half of what everyone may have, and multipliers for equal products."""
     demands = problem.demands
     level = 1.0 / demands.shape[1]
-    allocation = 0.5 * demands * jnp.minimum(1.0, 1.0 / demands.sum(0))
+    allocation = 0.5 * demands * jnp.minimum(1.0, 1.0 / demands.sum(0))[None]
     spare_demand = demands - allocation
     spare_supply = 1.0 - allocation.sum(0)
     return Point(
@@ -149,7 +149,7 @@ def _start(problem: Problem) -> Point:
     )
 
 
-def _newton_step(problem: Problem, point: Point, is_active: Array) -> tuple[Point, Array]:
+def newton_step(problem: Problem, point: Point, is_active: Array) -> tuple[Point, Array]:
     """One damped step of the active problems; returns which are still active."""
     a, r, s, p, lower, upper = point
     num_agents, num_resources = a.shape[:2]
@@ -158,18 +158,20 @@ def _newton_step(problem: Problem, point: Point, is_active: Array) -> tuple[Poin
     mu = jnp.maximum(CENTERING * average, problem.smoothing)
     utility = jnp.sum(problem.valuations * a, 1)
     marginal = (problem.weights / utility)[:, None] * problem.valuations
-    slope = marginal - problem.linear - problem.quadratic * a - p
+    slope = marginal - problem.linear - problem.quadratic * a - p[None]
+    own_mu = mu[None, None]
     system = _system(problem, point)
-    da, dp = _coupled(system, slope + mu / a - mu / r, mu / p - s)
+    da, dp = _coupled(system, slope + own_mu / a - own_mu / r, mu[None] / p - s)
     ds = -da.sum(0)
-    dlower = mu / a - lower - lower / a * da
-    dupper = mu / r - upper + upper / r * da
+    dlower = own_mu / a - lower - lower / a * da
+    dupper = own_mu / r - upper + upper / r * da
     primal = _longest([(a, da), (r, -da), (s, ds)])
     dual = _longest([(lower, dlower), (upper, dupper), (p, dp)])
     usable = is_active & jnp.isfinite(primal + dual + da.sum((0, 1)) + dp.sum(0))
     t = jnp.where(usable, primal, 0.0)
     tau = jnp.where(usable, dual, 0.0)
-    step = lambda x, length, dx: x + jnp.where(usable, length * dx, 0.0)
+    each = lambda flag, x: jnp.reshape(flag, (1,) * (x.ndim - 1) + (-1,))
+    step = lambda x, length, dx: x + jnp.where(each(usable, x), each(length, x) * dx, 0.0)
     moved = Point(
         step(a, t, da),
         step(r, t, -da),
@@ -193,14 +195,14 @@ def _longest(pairs: list[tuple[Array, Array]]) -> Array:
 
 
 def _follow(num_iterations: int, *problem: Array) -> Point:
-    """Newton's method from `_start` to the central point; batch last."""
+    """Newton's method from `start_point` to the central point; batch last."""
     given = Problem(*problem)
 
     def advance(loop: _Loop) -> _Loop:
-        point, is_active = _newton_step(given, loop.point, loop.is_active)
+        point, is_active = newton_step(given, loop.point, loop.is_active)
         return _Loop(point, is_active, loop.iteration + 1)
 
-    start = _start(given)
+    start = start_point(given)
     active = jnp.ones(given.smoothing.shape, bool)
     go_on = lambda loop: jnp.any(loop.is_active) & (loop.iteration < num_iterations)
     return jax.lax.while_loop(go_on, advance, _Loop(start, active, jnp.int32(0))).point

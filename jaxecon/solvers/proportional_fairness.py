@@ -4,16 +4,18 @@
     s.t.   0 <= a <= x,  sum_i a_im <= b_m
 
 With c = k = 0 this is the proportional-fairness (maximum Nash welfare, Eisenberg-Gale) mechanism.
-Solved by a primal-dual interior point: the Newton matrix is block-diagonal with rank-one blocks plus
-one coupling per resource, so a step costs O(N M^2 + M^3) instead of O((N M)^3). The derivative is
-that of the barrier-smoothed problem at its optimum, by one more solve with the same matrix.
+Solved by a primal-dual interior point (`central_path.py`): the Newton matrix has a rank-one block
+per agent and a coupling per resource, so a step costs O(N M^2 + M^3) instead of O((N M)^3). The
+derivative is that of the barrier-smoothed optimum, by one more solve with the same matrix.
 
 Sources: Eisenberg and Gale (1959); Nesterov and Nemirovskii (1994) for the barrier; the elimination
 is our own.
 """
 
+import functools
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -90,67 +92,78 @@ def proportional_fairness(
       ValueError: shapes that do not match; or, in concrete arrays, a negative or non-finite number,
         an agent of positive weight who values nothing, or a supply of zero.
     """
-    dtype = common_dtype(valuations, demands, supplies, weights, linear_cost, quadratic_cost)
-    shape = np.shape(valuations)
-    if len(shape) < 2:
-        raise ValueError(f"valuations must be [..., N, M], got the shape {list(shape)}.")
-    num_agents, num_resources = shape[-2:]
     given = {
-        "valuations": (valuations, (num_agents, num_resources), None),
-        "demands": (demands, (num_agents, num_resources), np.inf),
-        "supplies": (supplies, (num_resources,), 1.0),
-        "weights": (weights, (num_agents,), 1.0),
-        "linear_cost": (linear_cost, (num_agents, num_resources), 0.0),
-        "quadratic_cost": (quadratic_cost, (num_agents, num_resources), 0.0),
-        "smoothing": (default_smoothing(dtype) if smoothing is None else smoothing, (), None),
+        "valuations": valuations,
+        "demands": demands,
+        "supplies": supplies,
+        "weights": weights,
+        "linear_cost": linear_cost,
+        "quadratic_cost": quadratic_cost,
     }
-    arrays = []
-    for name, (value, event, default) in given.items():
-        array = np.full(event, default) if value is None else value
-        if np.shape(array)[np.ndim(array) - len(event) :] != event:
+    given = {name: value for name, value in given.items() if value is not None}
+    dtype = common_dtype(*given.values())
+    given["smoothing"] = default_smoothing(dtype) if smoothing is None else smoothing
+    events = _event_shapes(valuations)
+    for name, value in given.items():
+        event = events[name]
+        if np.shape(value)[np.ndim(value) - len(event) :] != event:
             raise ValueError(
                 f"{name} must be [..., {', '.join(map(str, event))}] to match valuations "
-                f"{list(shape)}, got the shape {list(np.shape(array))}."
+                f"{list(np.shape(valuations))}, got the shape {list(np.shape(value))}."
             )
-        arrays.append(array)
-    _check_numbers(*arrays)
-    ranks = [len(event) for _, event, _ in given.values()]
+    _check_numbers(given)
+    ranks = [len(events[name]) for name in given]
     try:
-        arrays = broadcast_leading(as_floats(dtype, *arrays), ranks)
+        arrays = broadcast_leading(as_floats(dtype, *given.values()), ranks)
     except ValueError as error:
         raise ValueError(f"The leading axes of the arguments do not broadcast: {error}") from None
-    return _solve(dict(zip(given, arrays, strict=True)), num_iterations)
+    return _solve(dict(zip(given, arrays, strict=True)), num_iterations=num_iterations)
 
 
-def _check_numbers(
-    valuations: Any,
-    demands: Any,
-    supplies: Any,
-    weights: Any,
-    linear_cost: Any,
-    quadratic_cost: Any,
-    smoothing: Any,
-) -> None:
+def _event_shapes(valuations: Any) -> dict[str, tuple[int, ...]]:
+    """Trailing axes of every argument."""
+    shape = np.shape(valuations)
+    if len(shape) < 2 or 0 in shape[-2:]:
+        raise ValueError(
+            f"valuations must be [..., N, M] with at least one agent and one resource, got the "
+            f"shape {list(shape)}."
+        )
+    pairs, agents, resources = shape[-2:], shape[-2:-1], shape[-1:]
+    return {
+        "valuations": pairs,
+        "demands": pairs,
+        "supplies": resources,
+        "weights": agents,
+        "linear_cost": pairs,
+        "quadratic_cost": pairs,
+        "smoothing": (),
+    }
+
+
+def _check_numbers(given: dict[str, Any]) -> None:
     """Raise ValueError for concrete numbers that make no allocation problem."""
-    at_least_zero = lambda x: np.isfinite(x) & (x >= 0)
-    require("valuations", valuations, at_least_zero, "finite and at least 0")
-    require("demands", demands, lambda x: x >= 0, "at least 0")
-    require("supplies", supplies, lambda x: np.isfinite(x) & (x > 0), "finite and above 0")
-    require("weights", weights, at_least_zero, "finite and at least 0")
-    require("linear_cost", linear_cost, np.isfinite, "finite")
-    require("quadratic_cost", quadratic_cost, at_least_zero, "finite and at least 0")
-    require("smoothing", smoothing, lambda x: np.isfinite(x) & (x > 0), "finite and above 0")
-    values, weight = concrete(valuations), concrete(weights)
-    if values is None or weight is None:
+    at_least_zero = (lambda x: np.isfinite(x) & (x >= 0), "finite and at least 0")
+    above_zero = (lambda x: np.isfinite(x) & (x > 0), "finite and above 0")
+    rules = {
+        "demands": (lambda x: x >= 0, "at least 0"),  # infinity is no cap
+        "supplies": above_zero,
+        "linear_cost": (np.isfinite, "finite"),
+        "smoothing": above_zero,
+    }
+    for name, value in given.items():
+        require(name, value, *rules.get(name, at_least_zero))
+    values, weights = concrete(given["valuations"]), concrete(given.get("weights", 1.0))
+    if weights is not None and "weights" in given:
+        require("the sum of the weights", weights.sum(-1), lambda x: x > 0, "above 0")
+    if values is None or weights is None:
         return
     require(
         "the sum of each agent's valuations",
-        np.where(weight > 0, values.sum(-1), 1.0),
+        np.where(weights > 0, values.sum(-1), 1.0),
         lambda x: x > 0,
         "above 0",
         "Give an absent agent the weight 0.",
     )
-    require("the sum of the weights", weight.sum(-1), lambda x: x > 0, "above 0")
 
 
 class _Scaled(NamedTuple):
@@ -163,43 +176,43 @@ class _Scaled(NamedTuple):
     wanted: Array  # [..., N, M] demands in units of the supply
 
 
-def _is_valid(arrays: dict[str, Array]) -> Array:
+def _is_valid(given: dict[str, Array]) -> Array:
     """[...] whether a traced problem has a meaning."""
-    finite = {name: jnp.isfinite(x) for name, x in arrays.items()}
-    finite["demands"] = ~jnp.isnan(arrays["demands"])  # infinity is no cap
-    signed = {name: finite[name] & (x >= 0) for name, x in arrays.items()}
-    signed["linear_cost"] = finite["linear_cost"]
-    signed["supplies"] &= arrays["supplies"] > 0
-    signed["smoothing"] &= arrays["smoothing"] > 0
-    events = {"supplies": (-1,), "weights": (-1,), "smoothing": ()}
-    values = arrays["valuations"].sum(-1) > 0
-    absent = arrays["weights"] <= 0
-    valid = jnp.all(values | absent, -1) & ~jnp.all(absent, -1)
-    for name, fine in signed.items():
-        valid &= jnp.all(fine, events.get(name, (-2, -1)))
+    events = {name: (-2, -1) for name in given}
+    events |= {"supplies": (-1,), "weights": (-1,), "smoothing": ()}
+    has_value = given["valuations"].sum(-1) > 0
+    is_absent = given["weights"] <= 0 if "weights" in given else jnp.zeros_like(has_value)
+    valid = jnp.all(has_value | is_absent, -1) & ~jnp.all(is_absent, -1)
+    for name, array in given.items():
+        fine = ~jnp.isnan(array) if name == "demands" else jnp.isfinite(array)
+        if name != "linear_cost":
+            fine &= array > 0 if name in ("supplies", "smoothing") else array >= 0
+        valid &= jnp.all(fine, events[name])
     return valid
 
 
-def _scale(arrays: dict[str, Array], is_valid: Array) -> _Scaled:
+def _scale(given: dict[str, Array], is_valid: Array) -> _Scaled:
     """Supplies of 1, weights of mean 1, rows of valuations that sum to 1; junk made harmless."""
+    leading, dtype = is_valid.shape, given["valuations"].dtype
+    events = _event_shapes(given["valuations"])
 
     def safe(name: str, default: float) -> Array:
-        array = arrays[name]
-        flag = jnp.reshape(is_valid, is_valid.shape + (1,) * (array.ndim - is_valid.ndim))
-        return jnp.where(flag, array, jnp.full_like(array, default))
+        neutral = jnp.full(leading + events[name], default, dtype)
+        flag = jnp.reshape(is_valid, leading + (1,) * len(events[name]))
+        return jnp.where(flag, given[name], neutral) if name in given else neutral
 
     weights, supplies = safe("weights", 1.0), safe("supplies", 1.0)[..., None, :]
     is_present = weights > 0
-    is_counted = jnp.broadcast_to(is_present[..., None], arrays["valuations"].shape)
+    is_counted = jnp.broadcast_to(is_present[..., None], given["valuations"].shape)
     present = is_present.sum(-1, keepdims=True).astype(weights.dtype)
     mean_weight = weights.sum(-1, keepdims=True) / present
     per_unit = supplies / mean_weight[..., None]
     values = safe("valuations", 1.0) * supplies
     values = jnp.where(is_counted, values, jnp.ones_like(values))
-    wanted = safe("demands", 1.0) / supplies
+    wanted = jnp.minimum(safe("demands", np.inf), NO_CAP * supplies) / supplies
     problem = Problem(
         valuations=values / values.sum(-1, keepdims=True),
-        demands=jnp.clip(jnp.where(is_counted, wanted, 0.0), LEAST_DEMAND, NO_CAP),
+        demands=jnp.maximum(jnp.where(is_counted, wanted, 0.0), LEAST_DEMAND),
         weights=weights / mean_weight,
         linear=safe("linear_cost", 0.0) * per_unit,
         quadratic=safe("quadratic_cost", 0.0) * supplies * per_unit,
@@ -208,10 +221,11 @@ def _scale(arrays: dict[str, Array], is_valid: Array) -> _Scaled:
     return _Scaled(problem, supplies, mean_weight, is_counted, wanted)
 
 
-def _solve(arrays: dict[str, Array], num_iterations: int) -> Solution:
+@functools.partial(jax.jit, static_argnames="num_iterations")
+def _solve(given: dict[str, Array], *, num_iterations: int) -> Solution:
     """Scale the problems, find their central points, certify these and scale back."""
-    is_valid = _is_valid(arrays)
-    scaled = _scale(arrays, is_valid)
+    is_valid = _is_valid(given)
+    scaled = _scale(given, is_valid)
     problem = scaled.problem
     point = central_point(num_iterations, problem)
     share = point.allocation * jnp.minimum(scaled.wanted / problem.demands, 1.0)
@@ -226,9 +240,7 @@ def _solve(arrays: dict[str, Array], num_iterations: int) -> Solution:
     valid = is_valid[..., None]
     return Solution(
         value=jnp.where(valid[..., None], share * scaled.supplies, 0.0),
-        price=jnp.where(
-            valid, point.price * scaled.mean_weight / scaled.supplies[..., 0, :], 0.0
-        ),
+        price=jnp.where(valid, point.price * scaled.mean_weight / scaled.supplies[..., 0, :], 0.0),
         residual=jnp.where(is_valid, residual, info.max),
         gap=jnp.where(is_valid, gap * scaled.mean_weight[..., 0], info.max),
         converged=is_valid & (gap <= allowed) & (residual <= rounding),
