@@ -1,7 +1,8 @@
-"""Does PPO reach what it should? Ten seeds per task against a known optimum or threshold.
+"""Do PPO and DQN reach what they should? Ten seeds per task, a known optimum or threshold.
 
     python bench/learning.py                     # all tasks
     python bench/learning.py CartPole-v1         # one of them
+    python bench/learning.py CartPole-v1/dqn     # one of DQN's
 
 Prints one JSON line per task: the final evaluation's mean over seeds with its 95% interval, every
 seed's value, and whether the task's criterion holds.
@@ -34,12 +35,27 @@ def cournot_nash():
     return float(env.nash_quantity(params))
 
 
-# task -> (steps, config, hparams, metric, criterion on the seeds' values, its text)
+# environment, or environment/algorithm where it is not PPO
+# -> (steps, config, hparams, metric, criterion on the seeds' values, its text)
 TASKS = {
     "CartPole-v1": (
         500_000,
         {"num_envs": 4},
         {"learning_rate": 2.5e-4, "ent_coef": 0.01, "anneal": 1.0},
+        "return",
+        lambda values: bool((values >= 475).all()),
+        "at least 475 on every seed",
+    ),
+    "CartPole-v1/dqn": (
+        200_000,
+        {
+            "num_envs": 10,
+            "buffer_size": 131_072,
+            "batch_size": 128,
+            "num_updates": 4,
+            "n_step": 3,
+        },
+        {"learning_rate": 1e-3, "tau": 0.01, "anneal": 1.0},
         "return",
         lambda values: bool((values >= 475).all()),
         "at least 475 on every seed",
@@ -78,20 +94,21 @@ TASKS = {
 }
 
 
-def run_task(env_id):
+def run_task(name):
     """Train ten seeds and judge their last evaluation."""
-    steps, config, hparams, metric, criterion, text = TASKS[env_id]
+    steps, config, hparams, metric, criterion, text = TASKS[name]
+    env_id, _, algorithm_id = name.partition("/")
     study = load_study(
         {
             "study": {
-                "name": env_id,
+                "name": name.replace("/", "-"),
                 "num_seeds": SEEDS,
                 "total_steps": steps,
                 "num_evaluations": 5,
                 "metric": metric,
             },
             "env": {"id": env_id},
-            "algorithm": {"config": config, "hparams": hparams},
+            "algorithm": {"id": algorithm_id or "ppo", "config": config, "hparams": hparams},
         }
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +120,7 @@ def run_task(env_id):
     interval = mean_interval(values)
     return {
         "bench": "learning",
-        "task": env_id,
+        "task": name,
         "metric": metric,
         "env_steps": int(final.env_steps.max()),
         "mean": float(interval.estimate),

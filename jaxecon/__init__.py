@@ -8,12 +8,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxecon import algos, data, envs, interop, sweeps, testing
+    from jaxecon import algos, data, envs, interop, mechanisms, solvers, sweeps, testing
     from jaxecon.envs.registry import list_environments, make
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
-_SUBMODULES = ("algos", "data", "econ", "envs", "interop", "networks", "sweeps", "testing")
+_SUBMODULES = (
+    "algos",
+    "data",
+    "econ",
+    "envs",
+    "interop",
+    "mechanisms",
+    "networks",
+    "solvers",
+    "sweeps",
+    "testing",
+)
 _FUNCTIONS = {
     "make": "jaxecon.envs.registry",
     "list_environments": "jaxecon.envs.registry",
@@ -27,6 +38,8 @@ __all__ = [
     "interop",
     "list_environments",
     "make",
+    "mechanisms",
+    "solvers",
     "sweeps",
     "testing",
 ]

@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxecon.algos.base import Algorithm
+from jaxecon.algos.dqn import DQNConfig, DQNHyperparams, make_dqn
+from jaxecon.algos.mechanism_config import MechanismConfig
+from jaxecon.algos.mechanism_design import MechanismHyperparams, make_mechanism_designer
 from jaxecon.algos.ppo import PPOConfig, PPOHyperparams, make_ppo
 
 
@@ -38,6 +41,44 @@ class AlgorithmEntry(NamedTuple):
 
 
 ALGORITHMS: dict[str, AlgorithmEntry] = {
+    "dqn": AlgorithmEntry(
+        make_dqn,
+        DQNConfig,
+        DQNHyperparams,
+        {
+            "learning_rate": POSITIVE,
+            "gamma": UNIT,
+            "tau": UNIT,
+            "target_period": Bounds(1.0),
+            "epsilon_start": UNIT,
+            "epsilon_end": UNIT,
+            "epsilon_share": UNIT,
+            "learning_starts": NON_NEGATIVE,
+            "huber_delta": POSITIVE,
+            "max_grad_norm": POSITIVE,
+            "priority_exponent": NON_NEGATIVE,
+            "importance_exponent": UNIT,
+            "anneal": UNIT,
+            "total_steps": POSITIVE,
+        },
+    ),
+    "mechanism": AlgorithmEntry(
+        make_mechanism_designer,
+        MechanismConfig,
+        MechanismHyperparams,
+        {
+            "learning_rate": POSITIVE,
+            "exploitability_weight": NON_NEGATIVE,
+            "initial_weight": NON_NEGATIVE,
+            "warm_share": POSITIVE,
+            "target_exploitability": NON_NEGATIVE,
+            "multiplier_step": NON_NEGATIVE,
+            "penalty": POSITIVE,
+            "smoothing": POSITIVE,
+            "attack_learning_rate": POSITIVE,
+            "total_steps": POSITIVE,
+        },
+    ),
     "ppo": AlgorithmEntry(
         make_ppo,
         PPOConfig,

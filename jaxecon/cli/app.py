@@ -6,7 +6,10 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
+
+from jaxecon.cli import mechanism
+from jaxecon.cli.allocate import allocate
+from jaxecon.cli.options import Config, Json, Keywords, Numbers, Out, Overwrite, console, errors
 
 app = typer.Typer(
     name="jaxecon",
@@ -16,17 +19,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-Out = Annotated[
-    pathlib.Path | None, typer.Option("--out", "-o", help="Run folder (default: runs/NAME).")
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what an earlier run left in the folder.")
-]
-Assignments = list[str] | None
+app.add_typer(mechanism.app, name="mechanism")
+app.command(
+    epilog="Examples:  jaxecon allocate --setting sparse --episodes 10000 --plot    "
+    "jaxecon allocate --demand sites.csv"
+)(allocate)
 
 
 def main() -> None:
@@ -71,16 +68,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed that all random numbers follow from.")] = 0,
     evaluations: Annotated[int, typer.Option(help="Evaluations per run.", min=1)] = 10,
     metric: Annotated[str, typer.Option(help="Metric of the leaderboard.")] = "return",
-    set_: Annotated[
-        Assignments,
-        typer.Option("--set", help="Hyperparameter or env.PARAMETER, as NAME=NUMBER."),
-    ] = None,
-    config: Annotated[
-        Assignments, typer.Option("--config", help="Static algorithm setting, as NAME=VALUE.")
-    ] = None,
-    env: Annotated[
-        Assignments, typer.Option("--env", help="Keyword of jaxecon.make, as NAME=VALUE.")
-    ] = None,
+    set_: Numbers = None,
+    config: Config = None,
+    env: Keywords = None,
     out: Out = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -90,14 +80,9 @@ def train(
     The same as a sweep of one configuration: the run folder has results, policies and a report,
     and an interrupted run goes on when the command is repeated.
     """
-    from jaxecon.cli.running import parse_assignments, run_and_report
+    from jaxecon.cli.running import parse_assignments, run_and_report, split_numbers
 
-    numbers = parse_assignments(set_ or [], numbers_only=True)
-    split = lambda is_env: {
-        name.removeprefix("env."): value
-        for name, value in numbers.items()
-        if name.startswith("env.") == is_env
-    }
+    hparams, env_numbers = split_numbers(set_ or [])
     study = {
         "study": {
             "name": f"{env_id}-ppo",
@@ -107,8 +92,8 @@ def train(
             "num_evaluations": evaluations,
             "metric": metric,
         },
-        "env": {"id": env_id, "static": parse_assignments(env or []), "params": split(True)},
-        "algorithm": {"config": parse_assignments(config or []), "hparams": split(False)},
+        "env": {"id": env_id, "static": parse_assignments(env or []), "params": env_numbers},
+        "algorithm": {"config": parse_assignments(config or []), "hparams": hparams},
     }
     run_and_report(study, out, overwrite, as_json, console)
 

@@ -40,10 +40,27 @@ def parse_assignments(assignments: list[str], *, numbers_only: bool = False) -> 
     return parsed
 
 
+def split_numbers(assignments: list[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """(hyperparameters, environment parameters) of NAME=NUMBER strings; the latter begin "env."."""
+    numbers = parse_assignments(assignments, numbers_only=True)
+    is_env = {name: name.startswith("env.") for name in numbers}
+    hparams = {name: value for name, value in numbers.items() if not is_env[name]}
+    env_numbers = {name.removeprefix("env."): numbers[name] for name in numbers if is_env[name]}
+    return hparams, env_numbers
+
+
 def run_and_report(
     source: Any, out: pathlib.Path | None, overwrite: bool, as_json: bool, console: Console
 ) -> None:
     """Run a study under a progress bar, write its report and print the leaderboard."""
+    run_dir = run_with_progress(source, out, overwrite, as_json, console)
+    print_report(run_dir, 10, as_json, console)
+
+
+def run_with_progress(
+    source: Any, out: pathlib.Path | None, overwrite: bool, as_json: bool, console: Console
+) -> pathlib.Path:
+    """Run a study under a progress bar; returns its run folder."""
     from jaxecon import sweeps
 
     study = sweeps.load_study(source)
@@ -66,7 +83,7 @@ def run_and_report(
             visible.print("interrupted; run the same command, without --overwrite, to go on")
             raise typer.Exit(130) from None
         display.finish()
-    print_report(run_dir, 10, as_json, console)
+    return run_dir
 
 
 class _Display:

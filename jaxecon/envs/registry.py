@@ -11,9 +11,13 @@ from jaxecon.suggest import unknown_name
 # id -> "module:factory". A factory takes the static keywords of `make` and returns an
 # environment, or (environment, env_params) where the parameters come from data.
 ENVIRONMENTS: dict[str, str] = {
+    "AllocationDesigner-v0": "jaxecon.envs.mechanisms.designer:AllocationDesigner",
+    "AuctionDesigner-v0": "jaxecon.envs.mechanisms.auction:AuctionDesigner",
     "Cournot-v0": "jaxecon.envs.games.cournot:Cournot",
+    "Misreporter-v0": "jaxecon.envs.mechanisms.misreporter:Misreporter",
     "Newsvendor-v0": "jaxecon.envs.control.newsvendor:Newsvendor",
     "PortfolioTrading-v0": "jaxecon.envs.trading.portfolio:make_portfolio_trading",
+    "SequentialAllocation-v0": "jaxecon.envs.allocation.settings:make_sequential_allocation",
 }
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxecon.solvers.batching import batch_last
-from jaxecon.solvers.linear import cholesky, cholesky_solve
+from jaxecon.solvers.linear import Cholesky, cholesky, cholesky_solve
 from jaxecon.types import Array
 
 CENTERING = 0.2  # share of the complementarity that a step aims at; smaller leaves stragglers
@@ -77,13 +77,13 @@ class System(NamedTuple):
       inverse: 1/D, [N, M, B].
       scaled: z = v/D, [N, M, B].
       rank_one: g = h / (1 + h v.z) with h = w/u^2, [N, B].
-      factor: Cholesky factor of the Schur complement, [M, M, B].
+      factor: of the Schur complement, [M, M, B].
     """
 
     inverse: Array
     scaled: Array
     rank_one: Array
-    factor: Array
+    factor: Cholesky
 
 
 def _system(problem: Problem, point: Point) -> System:

@@ -39,11 +39,11 @@ def require(
 
 
 def common_dtype(*values: Any) -> Any:
-    """Widest float dtype among the arrays given; JAX's default float if there is none."""
+    """Widest float dtype of the arrays that JAX is set to allow; its default if there is none."""
     dtypes = [value.dtype for value in values if hasattr(value, "dtype")]
     floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
     default = jnp.zeros(()).dtype
-    return jnp.dtype(np.result_type(*floats)) if floats else default
+    return jnp.result_type(np.result_type(*floats)) if floats else default
 
 
 def as_floats(dtype: Any, *values: Any) -> list[Array]:

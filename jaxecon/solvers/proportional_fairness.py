@@ -144,7 +144,7 @@ def _check_numbers(given: dict[str, Any]) -> None:
     """Raise ValueError for concrete numbers that make no allocation problem."""
     at_least_zero = (lambda x: np.isfinite(x) & (x >= 0), "finite and at least 0")
     above_zero = (lambda x: np.isfinite(x) & (x > 0), "finite and above 0")
-    rules = {
+    rules: dict[str, tuple[Any, str]] = {
         "demands": (lambda x: x >= 0, "at least 0"),  # infinity is no cap
         "supplies": above_zero,
         "linear_cost": (np.isfinite, "finite"),
@@ -178,7 +178,7 @@ class _Scaled(NamedTuple):
 
 def _is_valid(given: dict[str, Array]) -> Array:
     """[...] whether a traced problem has a meaning."""
-    events = {name: (-2, -1) for name in given}
+    events: dict[str, tuple[int, ...]] = {name: (-2, -1) for name in given}
     events |= {"supplies": (-1,), "weights": (-1,), "smoothing": ()}
     has_value = given["valuations"].sum(-1) > 0
     is_absent = given["weights"] <= 0 if "weights" in given else jnp.zeros_like(has_value)

@@ -37,6 +37,10 @@ UNITS = {
     "return": "Return [reward per episode]",
     "return_std": "Standard deviation of return [reward per episode]",
     "length": "Episode length [steps]",
+    "log_nash_welfare": "Log Nash welfare [sum of log utils]",
+    "exploitability": "Exploitability [relative gain of a lie]",
+    "revenue": "Revenue [money per auction]",
+    "regret": "Regret [money a lie gains per bidder]",
     "sharpe": "Sharpe ratio [-]",
     "sortino": "Sortino ratio [-]",
     "max_drawdown": "Maximum drawdown [share of peak]",
@@ -73,7 +77,7 @@ def learning_curves(
       top: number of coloured configurations.
     """
     splits = tuple(split for split in splits if f"{split}/{metric}" in results.columns)
-    figure = _figure(7.2 if len(splits) > 1 else 4.6, 3.2)
+    figure = new_figure(7.2 if len(splits) > 1 else 4.6, 3.2)
     panels = figure.subplots(1, len(splits), squeeze=False, sharey=True)[0]
     levels = [_baseline_levels(baselines, split, metric) for split in splits]
     curves = [
@@ -91,7 +95,7 @@ def learning_curves(
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=top + 1)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def sensitivity_plot(
@@ -118,7 +122,7 @@ def sensitivity_plot(
     num_panels = max(len(importance), 1)
     num_columns = min(num_panels, 3)
     num_rows = math.ceil(num_panels / num_columns)
-    figure = _figure(max(2.4 * num_columns, 3.6), 2.5 * num_rows + 0.2)
+    figure = new_figure(max(2.4 * num_columns, 3.6), 2.5 * num_rows + 0.2)
     panels = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
     floor = _score_limits(scores["score"].to_numpy())
     for axes, name in zip(panels.flat, importance.index, strict=False):
@@ -133,7 +137,7 @@ def sensitivity_plot(
     if len(importance) == 0:
         panels[0, 0].text(0.5, 0.5, "No hyperparameter was swept.", ha="center", va="center")
     figure.supylabel(f"{split.capitalize()}: {metric_label(metric)}", fontsize=8.5, color=INK)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def leaderboard_plot(
@@ -164,8 +168,8 @@ def leaderboard_plot(
     levels = _baseline_levels(baselines, split_report, metric)
     levels = dict(sorted(levels.items(), key=lambda item: -item[1]))
     names = [f"#{row.rank}  config {row.config}" for row in shown[["rank", "config"]].itertuples()]
-    names += [_plain(name) for name in levels]
-    figure = _figure(5.6, 1.1 + 0.24 * max(len(names), 2))
+    names += [plain(name) for name in levels]
+    figure = new_figure(5.6, 1.1 + 0.24 * max(len(names), 2))
     axes = figure.subplots()
     _draw_ranking(axes, shown, f"{split_select}/{metric}", f"{split_report}/{metric}")
     heights = np.arange(len(shown), len(names))
@@ -177,17 +181,17 @@ def leaderboard_plot(
     axes.set_xlabel(f"{split_report.capitalize()}: {metric_label(metric)}")
     if names:
         figure.legend(loc="outside lower center", ncols=3)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """Empty figure in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> Path:
+def save_figure(figure: Figure, path: str | os.PathLike) -> Path:
     """Style every panel, then write the PNG at 150 dpi without a software stamp."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
@@ -210,7 +214,7 @@ def _save(figure: Figure, path: str | os.PathLike) -> Path:
     return path
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that the renderer takes literally, dollar signs included."""
     return str(text).replace("$", r"\$")
 
@@ -278,7 +282,7 @@ def _draw_levels(axes: Axes, levels: dict[str, float]) -> None:
     for (name, level), height in zip(ordered, heights, strict=True):
         axes.axhline(level, color=INK, linestyle=(0, (5, 3)), linewidth=0.8, zorder=1.5)
         axes.annotate(
-            _plain(name),
+            plain(name),
             xy=(1.0, level),
             xytext=(1.03, height),
             xycoords=axes.get_yaxis_transform(),
@@ -359,7 +363,7 @@ def _draw_sensitivity(axes: Axes, scores: pd.DataFrame, name: str, limits) -> No
             heights = np.full(hidden.sum(), floor)
             draw(place[hidden], heights, marker=marker, color=colour, markersize=4, label=label)
     axes.set_ylim(low, high)
-    axes.set_xlabel(_plain(name))
+    axes.set_xlabel(plain(name))
 
 
 def _places(axes: Axes, values: pd.Series) -> tuple[np.ndarray, bool]:
@@ -369,7 +373,7 @@ def _places(axes: Axes, values: pd.Series) -> tuple[np.ndarray, bool]:
 
     if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
         place, labels = pd.factorize(values.astype(str), sort=True)
-        axes.set_xticks(np.arange(len(labels)), [_plain(label) for label in labels])
+        axes.set_xticks(np.arange(len(labels)), [plain(label) for label in labels])
         axes.set_xlim(-0.5, max(len(labels), 1) - 0.5)
         return place.astype(float), False
     place = values.to_numpy(dtype=float)

@@ -224,10 +224,24 @@ def _figures(run: Run, ranked: pd.DataFrame) -> list[dict]:
          "hyperparameter. Lines join medians of groups of similar values; the share is the "
          "first-order variance between groups beyond chance, ρ is Spearman's rank correlation."),
     )  # fmt: skip
+    captions += _frontier_figure(run)
     return [
         {"title": title, "caption": caption, "image": base64.b64encode(path.read_bytes()).decode()}
         for title, path, caption in captions
     ]
+
+
+def _frontier_figure(run: Run) -> tuple:
+    """The frontier of a study of mechanisms; nothing for any other."""
+    from jaxecon.sweeps import frontier
+
+    if frontier.frontier_pair(run) is None:
+        return ()
+    path = frontier.frontier_plot(run, run.path / "frontier.png")
+    caption = "What the designer wants against what a liar gains, means over seeds with 95% "
+    caption += "Student t intervals; diamonds are the environment's rules. Up and to the left "
+    caption += "is better. The gain is what the attack found, a lower bound."
+    return (("Frontier", path, caption),)
 
 
 def _summary(run: Run, ranked: pd.DataFrame, baselines: list[dict]) -> str:

@@ -241,6 +241,40 @@ def load_policy(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Calla
       ValueError: there is no such configuration or seed.
       FileNotFoundError: no run folder, or the lane has not finished.
     """
+    plan, policy, env_params = _load_lane(run_dir, config, seed)
+    compiled = jax.jit(plan.algorithm.act)
+
+    def act(key: jax.Array, obs: Any, mask: Any = None) -> Any:
+        return compiled(key, policy, obs, mask, env_params)
+
+    return act
+
+
+def load_mechanism(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Callable[..., Any]:
+    """One learned mechanism out of a run: a function reports -> `Outcome`, ready to be attacked.
+
+    Args:
+      run_dir: folder of a study whose algorithm is "mechanism".
+      config, seed: as for `load_policy`.
+
+    Raises:
+      ValueError: there is no such configuration or seed, or the study learned something else.
+      FileNotFoundError: no run folder, or the lane has not finished.
+    """
+    from jaxecon.algos.mechanism_config import build_mechanism
+
+    plan, params, _ = _load_lane(run_dir, config, seed)
+    algorithm = plan.study.algorithm
+    if algorithm.id != "mechanism":
+        raise ValueError(
+            f"{run_dir} holds policies of {algorithm.id!r}, not mechanisms; use load_policy."
+        )
+    mechanism = build_mechanism(plan.env, **algorithm.config)
+    return lambda reports: mechanism(reports, params)
+
+
+def _load_lane(run_dir: str | os.PathLike, config: int, seed: int) -> tuple[Plan, Any, Any]:
+    """The plan of a run, and the trained policy and economy of one of its lanes."""
     from jaxecon.sweeps.study import load_study
 
     path = pathlib.Path(run_dir)
@@ -260,10 +294,4 @@ def load_policy(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Calla
     template = jax.eval_shape(plan.algorithm.init, jax.random.key(0), env_params, hparams)
     treedef = jax.tree.structure(plan.algorithm.policy(template))
     leaves = RunFolder.open(path).read_policy(lane)
-    policy = jax.tree.unflatten(treedef, leaves)
-    compiled = jax.jit(plan.algorithm.act)
-
-    def act(key: jax.Array, obs: Any, mask: Any = None) -> Any:
-        return compiled(key, policy, obs, mask, env_params)
-
-    return act
+    return plan, jax.tree.unflatten(treedef, leaves), env_params

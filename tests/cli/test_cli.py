@@ -4,31 +4,13 @@ import json
 import subprocess
 import sys
 
-import jax
 import pytest
 
 import jaxecon
 from jaxecon import sweeps
-from jaxecon.cli import app as cli
 
 COMMANDS = ["envs", "train", "sweep", "report", "bench"]
 SMALL = ["--config", "num_envs=4", "--config", "rollout_length=16", "--config", "hidden_sizes=[8]"]
-
-
-@pytest.fixture
-def jaxecon_command(monkeypatch, capsys):
-    """Runs `jaxecon ARGUMENTS` in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["jaxecon", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        # optax raises floats to integer powers, which strict promotion refuses
-        with jax.numpy_dtype_promotion("standard"), pytest.raises(SystemExit) as stopped:
-            cli.main()
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,168 @@
+"""`jaxecon mechanism`: learn mechanisms, and attack known ones."""
+
+import json
+import pathlib
+from typing import Annotated, Any
+
+import typer
+
+from jaxecon.cli.options import Config, Json, Keywords, Numbers, Out, Overwrite, console
+
+app = typer.Typer(
+    help="Learn mechanisms that leave liars little to gain, and attack known ones.",
+    no_args_is_help=True,
+)
+
+ALLOCATION = ("expf", "expf_quadratic", "exs", "exs_refill", "regretnet_allocation")
+AUCTION = ("regretnet", "rochetnet")
+RULES = ("proportional_fairness", "partial_allocation", "equal_share", "serial")
+
+Agents = Annotated[int, typer.Option(help="Agents, or bidders.", min=1)]
+Resources = Annotated[int, typer.Option(help="Resources, or items.", min=1)]
+
+
+@app.command(
+    epilog="Examples:  jaxecon mechanism train expf_quadratic    "
+    "jaxecon mechanism train expf --agents 10 --resources 3 --plot    "
+    "jaxecon mechanism train rochetnet --agents 1 --resources 2"
+)
+def train(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            help=f"Allocation without money: {', '.join(ALLOCATION)}. Auctions: "
+            f"{', '.join(AUCTION)}."
+        ),
+    ],
+    agents: Agents = 2,
+    resources: Resources = 2,
+    weights: Annotated[
+        str, typer.Option(help="Weights of exploitability, one mechanism for each.")
+    ] = "1,2,4,8,16",
+    steps: Annotated[int, typer.Option(help="Instances seen per mechanism.", min=1)] = 51_200,
+    seeds: Annotated[int, typer.Option(help="Independent runs of each.", min=1)] = 2,
+    seed: Annotated[int, typer.Option(help="Seed that all random numbers follow from.")] = 0,
+    set_: Numbers = None,
+    config: Config = None,
+    env: Keywords = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Say where the picture is.")] = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Learn mechanisms along the frontier between the designer's aim and honesty.
+
+    Trains one mechanism per weight and seed in one compiled program and prints their frontier
+    beside the known rules. The run folder keeps the picture, the table (results.parquet), every
+    mechanism's parameters (`jaxecon.sweeps.load_mechanism`) and a report. Interrupted, the same
+    command goes on.
+    """
+    from jaxecon.cli.running import parse_assignments, run_with_progress, split_numbers
+
+    _check_kind(kind)
+    hparams, env_numbers = split_numbers(set_ or [])
+    designer, static = _environment(kind, agents, resources)
+    study = {
+        "study": {
+            "name": f"{kind}-{agents}x{resources}",
+            "seed": seed,
+            "num_seeds": seeds,
+            "total_steps": steps,
+            "num_evaluations": 4,
+            "sampler": "grid",
+        },
+        "env": {
+            "id": designer,
+            "static": static | parse_assignments(env or []),
+            "params": env_numbers,
+        },
+        "algorithm": {
+            "id": "mechanism",
+            "config": {"mechanism": kind} | parse_assignments(config or []),
+            "hparams": hparams,
+        },
+        "search": {"exploitability_weight": {"grid": _numbers(weights)}},
+    }
+    run_dir = run_with_progress(study, out, overwrite, as_json, console)
+    _show_frontier(run_dir, plot, as_json)
+
+
+def _check_kind(kind: str) -> None:
+    from jaxecon.suggest import unknown_name
+
+    if kind not in ALLOCATION + AUCTION:
+        raise ValueError(unknown_name("mechanism", kind, ALLOCATION + AUCTION))
+
+
+def _environment(kind: str, agents: int, resources: int) -> tuple[str, dict[str, Any]]:
+    if kind in AUCTION:
+        return "AuctionDesigner-v0", {"num_bidders": agents, "num_items": resources}
+    return "AllocationDesigner-v0", {"num_claimants": agents, "num_resources": resources}
+
+
+def _numbers(text: str) -> list[float]:
+    """Comma-separated numbers."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--weights must be numbers such as 1,2,4; got {text!r}.") from None
+
+
+def _show_frontier(run_dir: pathlib.Path, plot: bool, as_json: bool) -> None:
+    """Write the report and print the frontier."""
+    from jaxecon.sweeps import frontier, report
+
+    path = report.write_report(run_dir)
+    run = report.load_run(run_dir)
+    picture = run_dir / "frontier.png"
+    if as_json:
+        points = [point._asdict() for point in frontier.frontier_points(run)]
+        summary = {"run": str(run_dir), "report": str(path), "picture": str(picture)}
+        console.print_json(json.dumps(summary | {"frontier": points, "record": run.record}))
+        return
+    console.print(frontier.frontier_table(run))
+    if plot:
+        console.print(f"Picture: {picture}", soft_wrap=True, highlight=False)
+    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+
+
+@app.command(
+    epilog="Examples:  jaxecon mechanism attack proportional_fairness    "
+    "jaxecon mechanism attack partial_allocation --private valuations"
+)
+def attack(
+    rule: Annotated[str, typer.Argument(help=f"One of {', '.join(RULES)}.")],
+    agents: Agents = 2,
+    resources: Resources = 2,
+    instances: Annotated[int, typer.Option(help="Instances drawn.", min=1)] = 256,
+    private: Annotated[
+        str, typer.Option(help="Fields that agents may misreport.")
+    ] = "valuations,demands",
+    restarts: Annotated[int, typer.Option(help="Starts of each ascent.", min=1)] = 16,
+    steps: Annotated[int, typer.Option(help="Steps of each ascent.", min=1)] = 200,
+    seed: Annotated[int, typer.Option(help="Seed that all random numbers follow from.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure how much agents gain by lying to a known rule, on random instances."""
+    from rich.table import Table
+
+    from jaxecon.cli.attacking import attack_rule
+
+    fields = tuple(name.strip() for name in private.split(","))
+    row = attack_rule(
+        rule,
+        num_agents=agents,
+        num_resources=resources,
+        num_instances=instances,
+        private=fields,
+        num_restarts=restarts,
+        num_steps=steps,
+        seed=seed,
+    )
+    if as_json:
+        console.print_json(json.dumps(row))
+        return
+    table = Table("property", "value", show_header=False)
+    for name, value in row.items():
+        table.add_row(name, f"{value:.6g}" if isinstance(value, float) else str(value))
+    console.print(table)

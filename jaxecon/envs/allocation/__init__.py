@@ -1,0 +1,1 @@
+"""Dividing a budget fairly among agents whose demands arrive over time."""

@@ -1,0 +1,352 @@
+"""Mehrotra's predictor-corrector method for quadratic programmes, the batch innermost.
+
+Problems are equilibrated first. The loop keeps the best point seen, stops once nothing improves,
+and looks at every iterate for a proof that there is no solution:
+
+    infeasible   y, z >= 0 with Aᵀ y + Rᵀ z = 0 and b·y + h·z < 0     (Farkas)
+    unbounded    x with Q x = 0, A x = 0, R x <= 0 and q·x < 0
+
+Sources: Mehrotra (1992), On the implementation of a primal-dual interior point method, SIAM Journal
+on Optimization 2; Ruiz (2001), A scaling algorithm to equilibrate both rows and columns norms in
+matrices, Rutherford Appleton Laboratory.
+"""
+
+import enum
+import functools
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxecon.solvers import kkt
+from jaxecon.solvers.kkt import Point, Problem, Unknowns
+from jaxecon.solvers.linear import is_semidefinite, product, transposed_product
+from jaxecon.types import Array
+
+TO_BOUNDARY = 0.99  # share of the way to the nearest bound that a step may go
+NUM_SCALINGS = 4  # passes of equilibration
+PATIENCE = 4  # steps without improvement until a problem is given up
+GIVEN_UP = -1  # status inside the loop: no further steps, verdict by the residual
+
+
+class Status(enum.IntEnum):
+    """What a solver found out about a problem."""
+
+    OPTIMAL = 0  # solved to the tolerance
+    INFEASIBLE = 1  # the constraints contradict each other; the multipliers prove it
+    UNBOUNDED = 2  # the objective falls for ever along `value`
+    STALLED = 3  # neither, within the steps allowed
+    INVALID = 4  # not a convex programme: nan, or an indefinite Q
+
+
+class Result(NamedTuple):
+    """What the loop hands back; batch last.
+
+    Attributes:
+      point: the best one, or the proof that there is none.
+      residual: [B] relative, see `qp.Solution`.
+      status: [B] int32.
+    """
+
+    point: Point
+    residual: Array
+    status: Array
+
+
+class Scaling(NamedTuple):
+    """x = columns * scaled x, rows likewise, and the objective's factor."""
+
+    columns: Array  # [n, B]
+    equations: Array  # [p, B]
+    inequalities: Array  # [rows, B]
+    objective: Array  # [B]
+
+
+def solve(num_iterations: int, *arrays: Array) -> Result:
+    """Solve problems, `Problem` and the barrier's weight [B] at which to stop, batch last."""
+    *fields, smoothing = arrays
+    given = Problem(*fields)
+    is_convex = is_semidefinite(given.quadratic)
+    problem, scaling = equilibrate(given)
+    result = _iterate(problem, smoothing * scaling.objective, num_iterations)
+    status = jnp.where(is_convex, result.status, Status.INVALID)
+    return Result(unscale(result.point, scaling), result.residual, status)
+
+
+def _largest(arrays: Iterable[Array]) -> Array:
+    """Elementwise largest magnitude, written out for the compiler to fuse."""
+    return functools.reduce(jnp.maximum, (jnp.abs(array) for array in arrays))
+
+
+def _or_one(norm: Array) -> Array:
+    return jnp.where(norm > 0, norm, 1.0)
+
+
+def equilibrate(problem: Problem) -> tuple[Problem, Scaling]:
+    """Rows and columns of largest entries near 1, and an objective of size 1."""
+    num_rows = problem.inequality.shape[0]
+    ones = lambda vector: jnp.ones_like(vector)
+    scaling = Scaling(
+        ones(problem.linear),
+        ones(problem.equality_rhs),
+        ones(problem.rhs[:num_rows]),
+        1.0 / _size(problem.quadratic, problem.linear),
+    )
+
+    def improve(_: Array, scaling: Scaling) -> Scaling:
+        quadratic, _, equality, _, inequality, _ = _scaled(problem, scaling)
+        columns = _or_one(_largest([*quadratic, *equality, *inequality]))
+        equations, rows = (
+            _or_one(_largest(jnp.swapaxes(matrix, 0, 1))) for matrix in (equality, inequality)
+        )
+        return Scaling(
+            scaling.columns / jnp.sqrt(columns),
+            scaling.equations / jnp.sqrt(equations),
+            scaling.inequalities / jnp.sqrt(rows),
+            scaling.objective,
+        )
+
+    scaling = jax.lax.fori_loop(0, NUM_SCALINGS, improve, scaling)
+    scaled = _scaled(problem, scaling)
+    size = _size(scaled.quadratic, scaled.linear)
+    inequalities = scaling.inequalities
+    if kkt.has_bounds(problem):
+        inequalities = jnp.concatenate([inequalities, 1.0 / scaling.columns, 1.0 / scaling.columns])
+    scaling = scaling._replace(inequalities=inequalities, objective=scaling.objective / size)
+    return _scaled(problem, scaling), scaling
+
+
+def _size(quadratic: Array, linear: Array) -> Array:
+    """[B] largest coefficient of an objective; 1 where there is none."""
+    return _or_one(_largest([*quadratic, linear]).max(0))
+
+
+def _scaled(problem: Problem, scaling: Scaling) -> Problem:
+    """The problem in scaled units; right sides only of as many inequalities as have a scale."""
+    columns, equations, inequalities, objective = scaling
+    quadratic, linear, equality, equality_rhs, inequality, rhs = problem
+    num_rows = inequality.shape[0]
+    return Problem(
+        quadratic * columns[:, None] * columns[None] * objective[None, None],
+        linear * columns * objective[None],
+        equality * equations[:, None] * columns[None],
+        equality_rhs * equations,
+        inequality * inequalities[:num_rows, None] * columns[None],
+        rhs[: inequalities.shape[0]] * inequalities,
+    )
+
+
+def unscale(point: Point, scaling: Scaling) -> Point:
+    """A point of the scaled problem in the units of the problem itself."""
+    return Point(
+        point.x * scaling.columns,
+        point.y * scaling.equations / scaling.objective[None],
+        point.z * scaling.inequalities / scaling.objective[None],
+        point.s / scaling.inequalities,
+    )
+
+
+class _View(NamedTuple):
+    """A point's images under the problem's matrices, and the residuals they leave."""
+
+    quadratic: Array  # Q x, [n, B]
+    equality: Array  # A x, [p, B]
+    equality_dual: Array  # Aᵀ y, [n, B]
+    inequality: Array  # R x, [rows, B]
+    inequality_dual: Array  # Rᵀ z, [n, B]
+    stationarity: Array  # [n, B]
+    equations: Array  # [p, B]
+    inequalities: Array  # [rows, B]
+
+
+def _view(problem: Problem, point: Point) -> _View:
+    x, y, z, s = point
+    quadratic, equality = product(problem.quadratic, x), product(problem.equality, x)
+    equality_dual = transposed_product(problem.equality, y)
+    inequality, inequality_dual = kkt.rows(problem, x), kkt.rows_transposed(problem, z)
+    return _View(
+        quadratic,
+        equality,
+        equality_dual,
+        inequality,
+        inequality_dual,
+        quadratic + problem.linear + equality_dual + inequality_dual,
+        equality - problem.equality_rhs,
+        jnp.where(jnp.isfinite(problem.rhs), inequality + s - problem.rhs, 0.0),
+    )
+
+
+def _norm(*arrays: Array) -> Array:
+    """[B] largest magnitude in arrays [k, B]; zero where there is none."""
+    return functools.reduce(jnp.maximum, [jnp.max(jnp.abs(a), 0, initial=0.0) for a in arrays])
+
+
+def _residual(problem: Problem, point: Point, view: _View, smoothing: Array) -> Array:
+    """[B] largest of infeasibility, slope and complementarity, each relative to its terms."""
+    finite = jnp.isfinite(problem.rhs)
+    rhs = jnp.where(finite, problem.rhs, 0.0)
+    sides = jnp.concatenate([problem.equality_rhs, rhs])
+    least = jnp.min(jnp.where(sides == 0, 1.0, jnp.abs(sides)), 0, initial=1.0)
+    slope = _norm(problem.linear)
+    slope = jnp.minimum(1.0, jnp.where(slope > 0, slope, least))
+    primal = _norm(view.equations, view.inequalities)
+    primal_size = _norm(
+        view.equality, problem.equality_rhs, jnp.where(finite, view.inequality, 0.0)
+    )
+    dual_size = _norm(view.quadratic, problem.linear, view.equality_dual, view.inequality_dual)
+    excess = jnp.sum(
+        jnp.where(finite, jnp.maximum(point.s * point.z - smoothing[None], 0.0), 0.0), 0
+    )
+    value = jnp.abs(jnp.sum(point.x * view.quadratic, 0))
+    value = value + jnp.abs(jnp.sum(point.x * problem.linear, 0))
+    return functools.reduce(
+        jnp.maximum,
+        [
+            primal / (primal_size + least),
+            _norm(view.stationarity) / (dual_size + slope),
+            excess / (value + slope * least),
+        ],
+    )
+
+
+def _proofs(problem: Problem, point: Point, view: _View) -> tuple[Array, Array]:
+    """[B], [B]: how much the multipliers contradict the constraints, and x falls for ever.
+
+    Each is 1 for a proof up to the dtype's tolerance and grows with its strength.
+    """
+    x, y, z, _ = point
+    finite = jnp.isfinite(problem.rhs)
+    trust = 1e-3 if jnp.finfo(x.dtype).bits <= 32 else 1e-6
+    rhs = jnp.where(finite, problem.rhs, 0.0)
+    contradiction = -jnp.sum(problem.equality_rhs * y, 0) - jnp.sum(rhs * z, 0)
+    left_over = _norm(view.equality_dual + view.inequality_dual) * (1.0 + jnp.abs(x).sum(0))
+    descent = -jnp.sum(problem.linear * x, 0)
+    beyond = jnp.where(finite, jnp.maximum(view.inequality, 0.0), 0.0)
+    curved = _norm(view.quadratic, view.equality, beyond)
+    curved = curved * (1.0 + jnp.abs(y).sum(0) + jnp.abs(z).sum(0))
+    tiny = jnp.finfo(x.dtype).tiny
+    return (
+        trust * contradiction / jnp.maximum(left_over, tiny),
+        trust * descent / jnp.maximum(curved, tiny),
+    )
+
+
+def tolerances(dtype: Any) -> tuple[float, float]:
+    """Relative residuals: up to which a problem counts as solved, and at which steps end."""
+    return (1e-4, 1e-6) if jnp.finfo(dtype).bits <= 32 else (1e-8, 1e-11)
+
+
+def _start(problem: Problem) -> Point:
+    """The origin, and slacks and multipliers whose products are all alike."""
+    is_row = jnp.isfinite(problem.rhs)
+    level = jnp.max(jnp.where(is_row, -problem.rhs, 1.0), 0, initial=1.0)[None]
+    slack = jnp.where(is_row, jnp.maximum(problem.rhs, level), 1.0)
+    multiplier = jnp.where(is_row, level / slack, 0.0)
+    return Point(
+        jnp.zeros_like(problem.linear), jnp.zeros_like(problem.equality_rhs), multiplier, slack
+    )
+
+
+def _direction(
+    problem: Problem, system: kkt.System, point: Point, view: _View, products: Array
+) -> Point:
+    """Newton step towards optimality that lowers the products s z by `products`."""
+    _, _, z, s = point
+    is_row = jnp.isfinite(problem.rhs)
+    lowered = products / jnp.where(is_row, z, 1.0)
+    right = Unknowns(-view.stationarity, -view.equations, lowered - view.inequalities)
+    x, y, dz = kkt.newton_solve(problem, system, right)
+    return Point(x, y, dz, -lowered - s / jnp.where(is_row, z, 1.0) * dz)
+
+
+def _longest(point: Point, step: Point) -> Array:
+    """[B] longest step, at most 1, that stops short of the nearest bound."""
+    worst = jnp.full_like(point.s, TO_BOUNDARY).max(0, initial=TO_BOUNDARY)
+    for x, dx in ((point.s, step.s), (point.z, step.z)):
+        worst = jnp.maximum(worst, jnp.max(-dx / jnp.where(x > 0, x, 1.0), 0, initial=0.0))
+    return TO_BOUNDARY / worst
+
+
+def _step(problem: Problem, point: Point, view: _View, smoothing: Array) -> Point:
+    """Predictor, corrector and the point they lead to."""
+    _, _, z, s = point
+    is_row = jnp.isfinite(problem.rhs)
+    system = kkt.factorise(problem, z / s)
+    count = jnp.maximum(jnp.sum(jnp.where(is_row, 1.0, jnp.zeros_like(s)), 0), 1.0)
+    mean = lambda products: jnp.sum(jnp.where(is_row, products, 0.0), 0) / count
+    average = mean(s * z)
+
+    def improve(_: Array, state: tuple[Point, Array]) -> tuple[Point, Array]:
+        ahead, target = state
+        excess = jnp.where(is_row, s * z + ahead.s * ahead.z - target[None], 0.0)
+        step = _direction(problem, system, point, view, excess)
+        length = _longest(point, step)[None]
+        left = mean((s + length * step.s) * (z + length * step.z))
+        ratio = jnp.clip(left / jnp.where(average > 0, average, 1.0), 0.0, 1.0)
+        return step, jnp.maximum(ratio**3 * average, smoothing)
+
+    nowhere = jax.tree.map(jnp.zeros_like, point)
+    step, _ = jax.lax.fori_loop(0, 2, improve, (nowhere, smoothing))
+    length = _longest(point, step)[None]
+    return jax.tree.map(lambda old, change: old + length * change, point, step)
+
+
+class _Loop(NamedTuple):
+    point: Point
+    best: Point
+    residual: Array  # [B] of the best point
+    status: Array  # [B]
+    waited: Array  # [B] steps since the best point
+    iteration: Array  # ()
+
+
+def _iterate(problem: Problem, smoothing: Array, num_iterations: int) -> Result:
+    """Steps until each problem is solved, given up or shown to have no solution."""
+    accepted, wanted = tolerances(problem.linear.dtype)
+    batch = smoothing.shape
+
+    def advance(loop: _Loop) -> _Loop:
+        point = loop.point
+        view = _view(problem, point)
+        residual = _residual(problem, point, view, smoothing)
+        is_active = loop.status == Status.STALLED
+        is_better = is_active & (residual < loop.residual)
+        waited = jnp.where(is_better, 0, loop.waited + 1)
+        infeasible, unbounded = _proofs(problem, point, view)
+        status = jnp.where(loop.waited >= PATIENCE, GIVEN_UP, Status.STALLED)
+        status = jnp.where(unbounded > 1.0, Status.UNBOUNDED, status)
+        status = jnp.where(infeasible > 1.0, Status.INFEASIBLE, status)
+        status = jnp.where(residual <= wanted, Status.OPTIMAL, status)
+        status = jnp.where(is_active, status, loop.status)
+        is_ray = is_active & ((status == Status.INFEASIBLE) | (status == Status.UNBOUNDED))
+        pick = lambda flag, new, old: jax.tree.map(
+            lambda n, o: jnp.where(flag[None], n, o), new, old
+        )
+        best = pick(is_better | is_ray, point, loop.best)
+        moved = _step(problem, point, view, smoothing)
+        is_finite = jnp.isfinite(functools.reduce(jnp.add, [part.sum(0) for part in moved]))
+        going = (status == Status.STALLED) & is_finite
+        return _Loop(
+            pick(going, moved, point),
+            best,
+            jnp.where(is_better, residual, loop.residual),
+            jnp.where(is_active & ~is_finite & (status == Status.STALLED), GIVEN_UP, status),
+            waited,
+            loop.iteration + 1,
+        )
+
+    start = _start(problem)
+    loop = _Loop(
+        start,
+        start,
+        jnp.full(batch, jnp.finfo(smoothing.dtype).max),
+        jnp.full(batch, Status.STALLED, jnp.int32),
+        jnp.zeros(batch, jnp.int32),
+        jnp.int32(0),
+    )
+    go_on = lambda loop: jnp.any(loop.status == Status.STALLED) & (loop.iteration < num_iterations)
+    loop = jax.lax.while_loop(go_on, advance, loop)
+    is_open = (loop.status == GIVEN_UP) | (loop.status == Status.STALLED)
+    verdict = jnp.where(loop.residual <= accepted, Status.OPTIMAL, Status.STALLED)
+    return Result(loop.best, loop.residual, jnp.where(is_open, verdict, loop.status))
