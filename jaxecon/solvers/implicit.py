@@ -12,6 +12,7 @@ have w = 0.
 """
 
 import functools
+from typing import Any
 import math
 from collections.abc import Callable
 
@@ -63,7 +64,7 @@ def _optimum_jvp(
     dz = root * scaled
     ds = jnp.where(is_row, reach - _rows(problem, dx), 0.0)
     tangent = Point(keep(dx), keep(dy), dz, ds)
-    frozen = np.zeros(result.status.shape, jax.dtypes.float0)
+    frozen: Any = np.zeros(result.status.shape, jax.dtypes.float0)
     return result, Result(tangent, jnp.zeros_like(result.residual), frozen)
 
 

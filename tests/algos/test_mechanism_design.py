@@ -55,6 +55,11 @@ def run(task):
 
 
 @pytest.fixture(scope="module")
+def init(task):
+    return jax.jit(task[0].init)
+
+
+@pytest.fixture(scope="module")
 def step(task):
     return jax.jit(task[0].step)
 
@@ -89,34 +94,34 @@ def test_a_seed_reproduces_bit_for_bit(task, run, key):
     assert (other != first[1]["evaluation/return"]).all()
 
 
-def test_segments_equal_the_uncut_run(task, key):
+def test_training_is_its_steps_in_turn(task, step, init, key):
+    """So a run cut into segments equals the uncut one: iteration i has its own key."""
     algorithm, env_params, hparams = task
-    state = algorithm.init(key, env_params, hparams)
-    go = jax.jit(
-        functools.partial(train_iterations, algorithm), static_argnames=("num_iterations",)
-    )
-    whole, metrics = go(key, state, env_params, hparams, first_iteration=0, num_iterations=4)
-    half, _ = go(key, state, env_params, hparams, first_iteration=0, num_iterations=2)
-    rest, _ = go(key, half, env_params, hparams, first_iteration=2, num_iterations=2)
-    chex.assert_trees_all_equal(whole, rest)
+    state = init(key, env_params, hparams)
+    go = jax.jit(functools.partial(train_iterations, algorithm, num_iterations=2))
+    whole, metrics = go(key, state, env_params, hparams, first_iteration=5)
+    for i in (5, 6):
+        state, _ = step(jax.random.fold_in(key, i), state, env_params, hparams)
+    # one program or two: float32 sums in another order
+    chex.assert_trees_all_close(whole, state, atol=1e-6)
     np.testing.assert_allclose(metrics["episode_return"], metrics["objective"], rtol=1e-6)
     assert metrics["episode_length"] == 1.0
 
 
-def test_vmap_over_seeds_and_weights_equals_single_runs(task, step):
+def test_vmap_over_seeds_and_weights_equals_single_runs(task, step, init):
     algorithm, env_params, hparams = task
     keys, weights = jax.random.split(jax.random.key(0), 2), jnp.array([1.0, 8.0])
-
-    def once(key, weight, step=algorithm.step):
-        weighted = hparams.replace(exploitability_weight=weight)
-        state = algorithm.init(key, env_params, weighted)
-        return step(key, state, env_params, weighted)
-
-    sweep = jax.jit(jax.vmap(jax.vmap(once, in_axes=(0, None)), in_axes=(None, 0)))
-    batched = sweep(keys, weights)[1]  # leaves [2, 2]
+    states = [init(key, env_params, hparams) for key in keys]
+    weighted = lambda weight: hparams.replace(exploitability_weight=weight)
+    over_seeds = jax.vmap(
+        lambda key, state, weight: algorithm.step(key, state, env_params, weighted(weight))[1],
+        in_axes=(0, 0, None),
+    )
+    sweep = jax.jit(jax.vmap(over_seeds, in_axes=(None, None, 0)))
+    batched = sweep(keys, jax.tree.map(lambda *x: jnp.stack(x), *states), weights)  # [2, 2]
     for i, weight in enumerate(weights):
-        for j, key in enumerate(keys):
-            single = once(key, weight, step)[1]
+        for j, (key, state) in enumerate(zip(keys, states, strict=True)):
+            single = step(key, state, env_params, weighted(weight))[1]
             for name in ("objective", "exploitability"):
                 # float32 products are summed in another order when batched
                 np.testing.assert_allclose(batched[name][i, j], single[name], rtol=1e-4)
@@ -129,11 +134,11 @@ UNUSED = {  # by each mode; a plain network has nothing to smooth
 
 
 @pytest.mark.parametrize("mode", sorted(UNUSED))
-def test_every_hyperparameter_of_a_mode_changes_the_result_without_tracing(task, key, mode):
+def test_every_hyperparameter_of_a_mode_changes_the_result_without_tracing(init, key, mode):
     env, env_params = jaxecon.make("AllocationDesigner-v0")
     algorithm = make_mechanism_designer(env, MechanismConfig(**SMALL, mechanism=PLAIN, mode=mode))
     hparams = MechanismHyperparams(initial_weight=9.0, total_steps=300.0)
-    start = task[0].init(key, env_params, hparams)
+    start = init(key, env_params, hparams)
     traces = []
 
     @jax.jit
@@ -154,9 +159,9 @@ def test_every_hyperparameter_of_a_mode_changes_the_result_without_tracing(task,
     assert len(traces) == 1
 
 
-def test_pool_and_misreports_come_round_in_turn(task, step, key):
-    algorithm, env_params, hparams = task
-    start = algorithm.init(key, env_params, hparams)
+def test_pool_and_misreports_come_round_in_turn(task, step, init, key):
+    _, env_params, hparams = task
+    start = init(key, env_params, hparams)
     state, _ = step(key, start, env_params, hparams)
     moved = state.misreports["demands"] != start.misreports["demands"]
     assert moved[:32].any()
@@ -193,11 +198,11 @@ def test_the_augmented_term_has_the_multiplier_as_its_slope_where_the_constraint
     assert constraint_term(jnp.float32(0.0), weight, config, hparams) == 0.0
 
 
-def test_a_multiplier_rises_while_too_much_can_be_gained(task, step, key):
-    algorithm, env_params, hparams = task
+def test_a_multiplier_rises_while_too_much_can_be_gained(task, step, init, key):
+    _, env_params, hparams = task
     for target, direction in ((0.0, 1.0), (0.9, -1.0)):
         aimed = hparams.replace(target_exploitability=target)
-        state, _ = step(key, algorithm.init(key, env_params, aimed), env_params, aimed)
+        state, _ = step(key, init(key, env_params, aimed), env_params, aimed)
         assert np.sign(state.multiplier - 2.0) == direction
 
 
@@ -232,13 +237,13 @@ def test_a_menu_learns_to_sell_two_items_to_one_bidder(key):
     assert metrics["evaluation/max_regret"][-1] <= 1e-6  # truthful by construction
 
 
-def test_a_learned_mechanism_acts_in_its_environment(task, key):
+def test_a_learned_mechanism_acts_in_its_environment(task, init, key):
     algorithm, env_params, hparams = task
     env, _ = jaxecon.make("AllocationDesigner-v0")
-    state = algorithm.init(key, env_params, hparams)
+    state = init(key, env_params, hparams)
     obs, env_state = env.reset_env(key, env_params)
     policy = algorithm.policy(state)
-    action = algorithm.act(key, policy, obs[None], None, env_params)
+    action = jax.jit(algorithm.act)(key, policy, obs[None], None, env_params)
     assert action.shape == (1, 3, 2)
     allocation = env.allocate(action[0], env_state.reports)
     mechanism = build_mechanism(env, **SMALL, mechanism=PLAIN)

@@ -34,7 +34,6 @@ FUNCTIONS = {
     "smooth": lambda x: [jnp.tanh(2.0 * x), jnp.exp(x), jax.nn.sigmoid(3.0 * x), jnp.expm1(x)],
     "roots": lambda x: [f(x + 3.0) for f in (jnp.log, jnp.sqrt, jax.lax.rsqrt, jnp.log1p)],
     "activations": lambda x: [jax.nn.relu(x), jax.nn.silu(x), jax.nn.gelu(x, approximate=False)],
-    "softplus": lambda x: [jax.nn.softplus(x), jax.nn.leaky_relu(x), jax.nn.elu(x)],
     "kinks": lambda x: [jnp.abs(x), jnp.minimum(x, 0.3), jnp.clip(x, -0.5, 0.5), jnp.sign(x)],
     "softmax": lambda x: [jax.nn.softmax(3.0 * x, axis) for axis in (0, 1)],
     "logsumexp": lambda x: [jax.nn.logsumexp(x, axis=1), jax.nn.log_softmax(x, axis=0)],
@@ -56,6 +55,7 @@ def every_function(x):
     return {name: function(x) for name, function in FUNCTIONS.items()}
 
 
+bounds = jax.jit(interval_bounds, static_argnums=0)
 bounds_of_all = jax.jit(lambda low, high: interval_bounds(every_function, low, high))
 values_of_all = jax.jit(jax.vmap(every_function))
 
@@ -82,11 +82,11 @@ def test_bounds_contain_every_sample(seed, width):
 
 def test_affine_functions_are_bounded_exactly_and_what_cancels_is_gone():
     low, high = -jnp.ones((2, 3)), 2.0 * jnp.ones((2, 3))
-    lower, upper = interval_bounds(lambda x: times(x, WEIGHTS), low, high)
+    lower, upper = bounds(lambda x: times(x, WEIGHTS), low, high)
     positive, negative = np.maximum(WEIGHTS, 0.0).sum(0), np.minimum(WEIGHTS, 0.0).sum(0)
     np.testing.assert_allclose(upper[0], 2.0 * positive - negative, rtol=1e-5)  # float32
     np.testing.assert_allclose(lower[0], 2.0 * negative - positive, rtol=1e-5)
-    nothing = interval_bounds(lambda x: x - 0.5 * (x + x), low, high)
+    nothing = bounds(lambda x: x - 0.5 * (x + x), low, high)
     np.testing.assert_array_equal(nothing, 0.0)
 
 
@@ -107,14 +107,14 @@ def test_the_excess_falls_with_the_square_of_the_width(name):
 
 def test_what_cannot_be_bounded_is_infinite_or_named():
     low, high = -jnp.ones(2), jnp.ones(2)
-    _, upper = interval_bounds(lambda x: 1.0 / x, low, high)
+    _, upper = bounds(lambda x: 1.0 / x, low, high)
     assert not jnp.isfinite(upper).any()
-    _, upper = interval_bounds(lambda x: jnp.where(1.0 / x - 1.0 / x > 5.0, 1.0, 0.0), low, high)
+    _, upper = bounds(lambda x: jnp.where(1.0 / x - 1.0 / x > 5.0, 1.0, 0.0), low, high)
     np.testing.assert_array_equal(upper, 1.0)  # nothing is known of the condition
     with pytest.raises(NotImplementedError, match="operation 'sort'"):
-        interval_bounds(jnp.sort, low, high)
-    with pytest.raises(NotImplementedError, match="operation .convert_element_type"):
-        interval_bounds(lambda x: x.astype(jnp.int32), low, high)
+        bounds(jnp.sort, low, high)
+    with pytest.raises(NotImplementedError, match="operation 'convert_element_type'"):
+        bounds(lambda x: x.astype(jnp.int32), low, high)
 
 
 def auction(reports, params):
@@ -150,14 +150,13 @@ def test_the_bound_closes_in_on_the_maximum_from_above(key):
         bound = lambda cells, rounds: gain_upper_bound(
             auction, types, params, space=space, cells_per_axis=cells, num_refinements=rounds
         )
-        coarse, fine, finest = bound(4, 0), bound(16, 0), bound(16, 12)
+        coarse, finest = bound(4, 0), bound(16, 12)
         assert sweep.gain.max() > 0.05
         assert (finest >= sweep.gain - 1e-12).all()  # rounding
         assert (finest >= attack.gain - 1e-12).all()
-        assert (fine <= coarse + 1e-12).all()
-        assert (finest <= fine + 1e-12).all()
+        assert (finest <= coarse - 1e-3).all()
         assert (finest <= np.maximum(attack.gain, sweep.gain) + 1e-4).all(), "tight in the end"
-        assert bound(16, 0).shape == (3, 2)
+        assert finest.shape == (3, 2)
 
 
 def test_truthful_rules_have_nothing_above_zero_and_solvers_are_named(key):

@@ -8,7 +8,7 @@ import pytest
 from jaxecon.mechanisms import draw_allocation_types, report_space
 from jaxecon.mechanisms.priors import FAMILIES
 
-NUM_DRAWS = 4000
+NUM_DRAWS = 1000
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))

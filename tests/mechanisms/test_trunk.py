@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import jax.test_util
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,8 +60,8 @@ def test_a_layer_is_its_formula(key):
     np.testing.assert_allclose(apply_table(layer, table)[i, m], expected + layer.bias, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [4, 64])
-def test_layers_start_at_the_deviation_they_promise(key, size):
+def test_layers_start_at_the_deviation_they_promise(key):
+    size = 16
     keys = jax.random.split(key, 3)
     x = jax.random.normal(keys[0], (4096, 1, 1, size))
     for y in (
@@ -78,4 +77,4 @@ def test_gradients_match_finite_differences(key):
         layers = jax.tree.map(lambda leaf: leaf.astype(float), LAYERS)
         table = jax.random.normal(key, (3, 2, 3))
         # smooth: central differences err by eps^2 and rounding/eps
-        jax.test_util.check_grads(apply_trunk, (layers, table), 1, eps=1e-5, rtol=1e-6)
+        jax.test_util.check_grads(RUN, (layers, table), 1, ("rev",), eps=1e-5, rtol=1e-6)

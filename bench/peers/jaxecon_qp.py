@@ -1,0 +1,15 @@
+"""jaxecon on batched quadratic programmes: our side of bench/qp_vs_qpax.py."""
+
+from qp_task import serve
+
+from jaxecon.solvers import quadratic_programme
+
+
+def solve_both(quadratic, linear, rows, rhs):
+    """(x, z) of a batch."""
+    found = quadratic_programme(quadratic, linear, inequality_matrix=rows, inequality_rhs=rhs)
+    return found.value, found.inequality_multipliers
+
+
+if __name__ == "__main__":
+    serve(lambda *problem: solve_both(*problem)[0], solve_both, "jaxecon")
