@@ -11,6 +11,7 @@ with 95% intervals. Everything is scored in float64 without smoothing to speak o
 """
 
 import argparse
+import functools
 import json
 import time
 
@@ -47,17 +48,16 @@ RULES = {
 }
 
 
-def draw(seed, num_types, num_agents, num_resources):
+@functools.partial(jax.jit, static_argnums=(1, 2, 3))
+def draw(key, num_types, num_agents, num_resources):
     """A batch of types of the uniform prior."""
-    keys = jax.random.split(jax.random.key(seed), num_types)
-    low, high = (bound.astype(float) for bound in report_space()["valuations"])
-    one = lambda key: draw_allocation_types(key, num_agents, num_resources, low=low, high=high)
-    return jax.jit(jax.vmap(one))(keys)
+    one = lambda key: draw_allocation_types(key, num_agents, num_resources)
+    return jax.vmap(one)(jax.random.split(key, num_types))
 
 
 def gap(num_types, num_directions):
     """One line for each size of the attack."""
-    types = draw(0, num_types, 2, 2)
+    types = draw(jax.random.key(0), num_types, 2, 2)
     space = {"valuations": (0.1, 1.0)}
     candidates = {"valuations": simplex_candidates(num_directions, least=0.1 / 1.1)}
     for num_restarts, num_steps, smoothing, learning_rate in ATTACKS:
@@ -84,10 +84,10 @@ def measure(name, size, fields, num_seeds, num_types):
     start = time.perf_counter()
     attacks = [
         exploitability(
-            RULES[name], draw(seed, num_types, *size), key=jax.random.key(seed), space=space,
+            RULES[name], draw(key, num_types, *size), key=key, space=space,
             num_restarts=4, num_steps=60,
         )
-        for seed in range(num_seeds)
+        for key in jax.random.split(jax.random.key(0), num_seeds)
     ]  # fmt: skip
     line = {"bench": "exploitability", "rule": name, "size": size, "fields": fields}
     line |= {"num_seeds": num_seeds, "num_types": num_types}

@@ -122,6 +122,7 @@ class FunctionMechanism(Mechanism):
     function: Callable[..., Any]
 
     def __call__(self, reports: Any, params: PyTree = (), smoothing: Any = None) -> Outcome:
+        """The function's result as an outcome."""
         has_params = not (isinstance(params, tuple) and params == ())
         result = self.function(reports, params) if has_params else self.function(reports)
         if isinstance(result, Outcome):

@@ -12,9 +12,9 @@ have w = 0.
 """
 
 import functools
-from typing import Any
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
