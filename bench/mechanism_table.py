@@ -7,11 +7,15 @@
 Types: values and demands uniform on [0.1, 1], supply half of the expected demand. Training is in
 float32; all rows are scored in float64 on the same fresh types by one attack on values and demands.
 Prints one JSON line per row, means over seeds with 95% intervals, then one line of verdicts.
+Progress, and how long the rest should take, go to stderr. On one busy core, a training at
+2x2 and its score took half a minute (ExS), compilation apart; all rows with ten seeds are 123 runs,
+so count on an hour or more.
 """
 
 import argparse
 import functools
 import json
+import sys
 import time
 
 import jax
@@ -104,10 +108,34 @@ def score_in_float64(size, mechanism, params):
         return {name: float(metrics[name]) for name in METRICS}
 
 
-def run_row(size, row, num_seeds):
+class Clock:
+    """Says on stderr how many runs are done, and when the rest should be.
+
+    Rules count as one run each and a learned row as one for each seed. The guess takes runs to
+    come for as long as the mean of those done, compilation included, so it starts too high.
+    """
+
+    def __init__(self, rows, num_seeds):
+        self.total = sum(1 if row in RULES else num_seeds for row in rows)
+        self.done, self.start = 0, time.perf_counter()
+
+    def tick(self, what):
+        """One more run is done."""
+        self.done += 1
+        elapsed = time.perf_counter() - self.start
+        left = elapsed / self.done * (self.total - self.done)
+        print(
+            f"{self.done} of {self.total} runs, {what}: {elapsed:.0f} s, about {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def run_row(size, row, num_seeds, clock):
     """One JSON line."""
     if row in RULES:
         scores, seconds = [score_in_float64(size, RULES[row], ())], 0.0
+        clock.tick(row)
     else:
         kind, weight = LEARNED[row]
         run, mechanism = trainer(size, kind)
@@ -117,6 +145,7 @@ def run_row(size, row, num_seeds):
             params = jax.block_until_ready(run(jax.random.key(seed), jnp.float32(weight)))
             trained += time.perf_counter() - started
             scores.append(score_in_float64(size, mechanism, params))
+            clock.tick(f"{row}, seed {seed}")
         seconds = trained / num_seeds
     line = {"bench": "mechanism_table", "size": size, "row": row, "seeds": len(scores)}
     for name in METRICS:
@@ -156,14 +185,15 @@ def verdicts(lines):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="2x2")
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--rows", nargs="*", default=[*RULES, *LEARNED])
+    rows = [*RULES, *LEARNED]
+    parser.add_argument("--rows", nargs="+", choices=rows, default=rows, metavar="ROW")
     options = parser.parse_args()
-    lines = {}
+    lines, clock = {}, Clock(options.rows, options.seeds)
     for row in options.rows:
-        lines[row] = run_row(options.size, row, options.seeds)
+        lines[row] = run_row(options.size, row, options.seeds, clock)
         print(json.dumps(lines[row]), flush=True)
     if options.size == "2x2":
         print(json.dumps({"bench": "mechanism_table", "verdicts": verdicts(lines)}), flush=True)

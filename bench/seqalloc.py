@@ -24,12 +24,13 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 
 from jaxecon.envs.allocation import percapita  # noqa: E402
+from jaxecon.envs.allocation.draws import draw_episodes  # noqa: E402
 from jaxecon.envs.allocation.registry import FRONT, ORACLES, RULES  # noqa: E402
 from jaxecon.envs.allocation.settings import (  # noqa: E402
     GROUPS,
     make_sequential_allocation,
 )
-from jaxecon.envs.allocation.simulate import draw_episodes, play  # noqa: E402
+from jaxecon.envs.allocation.simulate import play  # noqa: E402
 from jaxecon.solvers.waterfill import METHODS, waterfill  # noqa: E402
 from jaxecon.sweeps.allocation import compare, wide_table  # noqa: E402
 

@@ -1,9 +1,12 @@
 """Algorithms: pure functions that compile, vmap and resume."""
 
 from jaxecon.algos.base import Algorithm, train, train_iterations
-from jaxecon.algos.dqn import DQNConfig, DQNHyperparams, make_dqn
+from jaxecon.algos.dqn import make_dqn
+from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
 from jaxecon.algos.mechanism_config import MechanismConfig, build_mechanism
-from jaxecon.algos.mechanism_design import MechanismHyperparams, make_mechanism_designer
+from jaxecon.algos.mechanism_design import make_mechanism_designer
+from jaxecon.algos.mechanism_penalty import MechanismHyperparams
+from jaxecon.algos.mechanism_recipes import recipe
 from jaxecon.algos.ppo import PPOConfig, PPOHyperparams, make_ppo
 
 __all__ = [
@@ -18,6 +21,7 @@ __all__ = [
     "make_dqn",
     "make_mechanism_designer",
     "make_ppo",
+    "recipe",
     "train",
     "train_iterations",
 ]

@@ -17,136 +17,26 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
-from jaxecon.algos import normalise, replay, rollout
+from jaxecon.algos import normalise, optimizers, replay, rollout
 from jaxecon.algos.base import Algorithm
+from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.algos.observed import ObservedEnv
-from jaxecon.envs import autoreset
-from jaxecon.envs.base import require_count
+from jaxecon.algos.q_learning import (
+    Learner,
+    epsilon_at,
+    epsilon_greedy,
+    features_of,
+    make_batch,
+    optimizer_at,
+    update,
+)
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.heads import mask_logits
-from jaxecon.networks.policy import ACTIVATIONS
 from jaxecon.networks.value import QNetwork, make_q_network
-from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, Metrics, PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class DQNConfig:
-    """Static settings: each new value compiles a new program.
-
-    Attributes:
-      num_envs: B, environments stepped side by side.
-      rollout_length: steps of each environment per iteration; noise is drawn once for all of them.
-      update_interval: T, steps of each environment between updates; must divide rollout_length.
-      num_updates: gradient steps after every T x B transitions.
-      buffer_size: transitions kept, rounded up to a multiple of T x B.
-      final_size: final observations of episodes cut off by a time limit that are kept; None is an
-        eighth of the buffer. Raise it where such episodes last fewer than 8 steps: transitions
-        whose final observation is lost no longer count.
-      batch_size: transitions per gradient step; each holds all agents.
-      n_step: rewards summed before the value estimate takes over.
-      double: choose the next action by the online network, value it by the target network.
-      dueling: separate streams for the state's value and the advantages.
-      prioritised: draw transitions in proportion to their last error, not evenly.
-      hidden_sizes: widths of the hidden layers.
-      activation: "tanh", "relu", "swish" or "gelu".
-      normalise_observations: centre and scale observations by running moments.
-      reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
-      num_eval_episodes: episodes per evaluation, played greedily.
-    """
-
-    num_envs: int = 10
-    rollout_length: int = 64
-    update_interval: int = 1
-    num_updates: int = 1
-    buffer_size: int = 100_000
-    final_size: int | None = None
-    batch_size: int = 128
-    n_step: int = 1
-    double: bool = True
-    dueling: bool = False
-    prioritised: bool = False
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "relu"
-    normalise_observations: bool = False
-    reset_mode: str = "auto"
-    num_eval_episodes: int = 128
-
-    def __post_init__(self):
-        counts = ("num_envs", "rollout_length", "update_interval", "num_updates", "buffer_size")
-        for name in (*counts, "batch_size", "n_step", "num_eval_episodes"):
-            require_count(name, getattr(self, name))
-        if self.final_size is not None:
-            require_count("final_size", self.final_size)
-        if self.rollout_length % self.update_interval:
-            raise ValueError(
-                f"update_interval must divide rollout_length = {self.rollout_length}, "
-                f"got {self.update_interval}."
-            )
-        least = max(2, self.n_step + 1) * self.update_interval * self.num_envs
-        if self.buffer_size < least:
-            raise ValueError(
-                "buffer_size must be at least (n_step + 1) * update_interval * num_envs = "
-                f"{least}, got {self.buffer_size}."
-            )
-        if self.reset_mode not in autoreset.MODES:
-            raise ValueError(
-                f"reset_mode must be one of {autoreset.MODES}, got {self.reset_mode!r}."
-            )
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(unknown_name("activation", self.activation, ACTIVATIONS))
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
-        if any(width < 1 for width in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must be at least 1 each, got {self.hidden_sizes}.")
-
-    @property
-    def num_rows(self) -> int:
-        """Rows of the replay buffer, a multiple of `update_interval`."""
-        block = self.update_interval * self.num_envs
-        return -(-self.buffer_size // block) * self.update_interval
-
-
-@struct.dataclass
-class DQNHyperparams:
-    """Traced settings: sweep, vmap and change them at no compilation.
-
-    Attributes:
-      learning_rate: Adam's step size.
-      gamma: discount factor per step, in [0, 1].
-      tau: share of the online weights that goes into the target network at each of its updates.
-      target_period: gradient steps between updates of the target network, rounded down.
-      epsilon_start, epsilon_end: shares of random actions at the start and from then on.
-      epsilon_share: share of `total_steps` over which ε falls from start to end.
-      learning_starts: environment steps before the first update; all their actions are random.
-      huber_delta: error beyond which the loss is linear. Choose it well above the scale of returns:
-        a small one hides rare, large losses such as the end of an episode. The default means half
-        the squared error for most tasks.
-      max_grad_norm: bound on the global norm of a gradient.
-      priority_exponent: α; 0 draws evenly. Used by `prioritised` alone.
-      importance_exponent: β at the start, rising linearly to 1 over `total_steps`.
-      anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
-        to zero.
-      total_steps: environment steps over which schedules act.
-    """
-
-    learning_rate: Any = 1e-3
-    gamma: Any = 0.99
-    tau: Any = 0.01
-    target_period: Any = 1.0
-    epsilon_start: Any = 1.0
-    epsilon_end: Any = 0.05
-    epsilon_share: Any = 0.2
-    learning_starts: Any = 1000.0
-    huber_delta: Any = 1e3
-    max_grad_norm: Any = 1e3
-    priority_exponent: Any = 0.6
-    importance_exponent: Any = 0.4
-    anneal: Any = 0.0
-    total_steps: Any = 1e6
 
 
 @struct.dataclass
@@ -158,16 +48,6 @@ class DQNPolicy:
 
 
 @struct.dataclass
-class Learner:
-    """What a gradient step changes."""
-
-    params: PyTree
-    target_params: PyTree
-    opt_state: PyTree
-    num_updates: Array  # () int32
-
-
-@struct.dataclass
 class DQNState:
     """What the next iteration needs; save it and nothing else to resume exactly."""
 
@@ -176,131 +56,6 @@ class DQNState:
     rollout: rollout.RolloutState
     replay: replay.ReplayState
     iteration: Array  # () int32
-
-
-class Batch(NamedTuple):
-    """What a gradient step learns from; N agents follow M where there are several."""
-
-    features: Array  # [M, F] or [M, N, F]
-    action: Array  # int32 [M] or [M, N]
-    target: Array  # [M] or [M, N]
-    weight: Array  # [M] or [M, N]
-
-
-def epsilon_at(num_steps: Array, hparams: DQNHyperparams) -> Array:
-    """Share of random actions after `num_steps` environment steps, ()."""
-    fall = num_steps / jnp.maximum(hparams.epsilon_share * hparams.total_steps, 1.0)
-    change = hparams.epsilon_end - hparams.epsilon_start
-    epsilon = hparams.epsilon_start + jnp.minimum(fall, 1.0) * change
-    return jnp.where(num_steps < hparams.learning_starts, 1.0, epsilon)
-
-
-def _progress(num_steps: Array | float, hparams: DQNHyperparams) -> Array:
-    """Share of `total_steps` that has gone, in [0, 1]."""
-    return jnp.clip(num_steps / hparams.total_steps, 0.0, 1.0)
-
-
-def epsilon_greedy(value: Array, mask: Array | None, noise: Array, epsilon: Array) -> Array:
-    """Best action, or with probability ε one drawn evenly from the legal ones, int32 [B].
-
-    Args:
-      value: [B, K] action values.
-      mask: [B, K] legal choices, or None.
-      noise: [B, K + 1], uniform in [0, 1): one number to decide, K to choose.
-      epsilon: ε.
-    """
-    best = jnp.argmax(mask_logits(value, mask), axis=-1)
-    drawn = jnp.argmax(mask_logits(noise[..., 1:], mask), axis=-1)
-    return jnp.where(noise[..., 0] < epsilon, drawn, best).astype(jnp.int32)
-
-
-def td_target(window: replay.Window, next_value: Array, next_target: Array) -> Array:
-    """Regression target of the value of the window's first action, [M] or [M, N].
-
-        y = R + discount * Q'(s', argmax over legal a of Q(s', a))
-
-    Args:
-      window: M windows; `next_obs` is an `Observed`.
-      next_value: Q(s', .) of the network that chooses, [M, K] or [M, N, K]: the online network
-        in double Q-learning, the target network otherwise.
-      next_target: Q'(s', .) of the target network, likewise.
-    """
-    best = jnp.argmax(mask_logits(next_value, window.next_obs.mask), axis=-1)
-    value = jnp.take_along_axis(next_target, best[..., None], axis=-1)[..., 0]
-    return window.reward + _per_agent(window.discount, value) * value
-
-
-def _per_agent(x: Array, like: Array) -> Array:
-    """[M] in the shape of `like`, [M] or [M, N]."""
-    return jnp.broadcast_to(jnp.reshape(x, x.shape + (1,) * (like.ndim - x.ndim)), like.shape)
-
-
-def dqn_loss(
-    params: PyTree, batch: Batch, network: QNetwork, huber_delta: Array
-) -> tuple[Array, Array]:
-    """Weighted mean Huber loss of the chosen actions' values, and their errors Q - y, [M, ...]."""
-    value = network.values(params, batch.features)
-    chosen = jax.nn.one_hot(batch.action, network.num_actions, dtype=value.dtype)
-    error = jnp.sum(value * chosen, axis=-1) - batch.target
-    inside = jnp.minimum(jnp.abs(error), huber_delta)
-    huber = inside * (jnp.abs(error) - 0.5 * inside)
-    return (batch.weight * huber).mean(), error
-
-
-def _optimizer(hparams: DQNHyperparams, num_steps: Array | float) -> optax.GradientTransformation:
-    """Clipped Adam on the parameters as one flat vector: one kernel instead of one per array."""
-    rate = hparams.learning_rate * (1.0 - hparams.anneal * _progress(num_steps, hparams))
-    clip = optax.clip_by_global_norm(hparams.max_grad_norm)
-    return optax.flatten(optax.chain(clip, optax.adam(rate, eps=1e-5)))
-
-
-def _features(
-    network: QNetwork, moments: normalise.RunningMoments, config: DQNConfig, obs: Array
-) -> Array:
-    """What the network sees of observations [B, ...]: rows [B, F], normalised if asked for."""
-    features = network.features(obs)
-    return normalise.normalise(moments, features) if config.normalise_observations else features
-
-
-def make_batch(
-    learner: Learner,
-    moments: normalise.RunningMoments,
-    window: replay.Window,
-    weight: Array,
-    network: QNetwork,
-    config: DQNConfig,
-) -> Batch:
-    """Value the windows' ends and attach the targets; weight 0 where the end is not known."""
-    next_features = _features(network, moments, config, window.next_obs.obs)
-    next_target = network.values(learner.target_params, next_features)
-    next_value = network.values(learner.params, next_features) if config.double else next_target
-    target = td_target(window, next_value, next_target)
-    return Batch(
-        features=_features(network, moments, config, window.obs.obs),
-        action=window.action,
-        target=target,
-        weight=_per_agent(jnp.where(window.is_known, weight, 0.0), target),
-    )
-
-
-def update(
-    learner: Learner, batch: Batch, network: QNetwork, num_steps: Array, hparams: DQNHyperparams
-) -> tuple[Learner, Array, Metrics]:
-    """One gradient step; the learner, the errors [M, ...], and what is worth watching."""
-    (loss, error), gradient = jax.value_and_grad(dqn_loss, has_aux=True)(
-        learner.params, batch, network, hparams.huber_delta
-    )
-    optimizer = _optimizer(hparams, num_steps)
-    with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-        updates, opt_state = optimizer.update(gradient, learner.opt_state, learner.params)
-    params = optax.apply_updates(learner.params, updates)
-    num_updates = learner.num_updates + 1
-    period = jnp.maximum(jnp.asarray(hparams.target_period, jnp.int32), 1)
-    share = jnp.where(num_updates % period == 0, hparams.tau, 0.0)
-    mix = lambda target, online: target + share * (online - target)
-    target_params = jax.tree.map(mix, learner.target_params, params)
-    metrics = {"loss": loss, "abs_error": jnp.abs(error).mean(), "target": batch.target.mean()}
-    return Learner(params, target_params, opt_state, num_updates), error, metrics
 
 
 def make_dqn(env: Any, config: DQNConfig | None = None) -> Algorithm:
@@ -359,7 +114,7 @@ def _init(
         final_obs=obs,
     )
     return DQNState(
-        learner=Learner(params, params, _optimizer(hparams, 0.0).init(params), jnp.int32(0)),
+        learner=Learner(params, params, optimizer_at(0.0, hparams).init(params), jnp.int32(0)),
         obs_moments=normalise.init_moments((network.features(seen.obs).shape[-1],)),
         rollout=start,
         replay=replay.init_replay(
@@ -439,7 +194,7 @@ def _collect(
     epsilon = epsilon_at(taken, hparams)
 
     def act(seen: Any, _: Array | None, noise: Array) -> tuple[Array, Array, Array]:
-        features = _features(network, state.obs_moments, config, seen.obs)
+        features = features_of(network, state.obs_moments, config, seen.obs)
         value = network.values(state.learner.params, features)
         action = epsilon_greedy(value, seen.mask, noise, epsilon)
         return action, jnp.zeros(action.shape), action
@@ -472,7 +227,7 @@ def _learn(
     """`num_updates` gradient steps, or none before learning starts."""
     is_ready = inputs.num_steps >= hparams.learning_starts
     is_ready &= replay.num_starts(state.replay) > 0
-    progress = _progress(inputs.num_steps, hparams)
+    progress = optimizers.progress(inputs.num_steps, hparams.total_steps)
     beta = hparams.importance_exponent + progress * (1.0 - hparams.importance_exponent)
 
     def learn(carry: tuple, bits: Array) -> tuple[tuple, Metrics]:
@@ -525,7 +280,7 @@ def _act(
     """Best actions [B, ...] for observations [B, ...]; the key is not used."""
     del key
     network = _network(env, config, env_params)
-    value = network.values(policy.params, _features(network, policy.obs_moments, config, obs))
+    value = network.values(policy.params, features_of(network, policy.obs_moments, config, obs))
     return jnp.argmax(mask_logits(value, mask), axis=-1).astype(jnp.int32)
 
 

@@ -11,7 +11,7 @@ from jaxecon.mechanisms.base import AllocationTypes, AuctionTypes, Mechanism
 from jaxecon.mechanisms.learned import ExPF, ExPFQuadratic, ExS, RegretNetAllocation
 from jaxecon.suggest import unknown_name
 
-Mode = Literal["penalty", "lagrangian", "augmented"]
+Mode = Literal["penalty", "lagrangian", "augmented", "log_ratio"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +25,16 @@ class MechanismConfig:
       hidden_sizes: widths of RegretNet's tanh layers.
       num_options: length of RochetNet's menu.
       value_scale: a typical high value in an auction [money].
-      pool_size: P, instances drawn once and trained on; a multiple of `batch_size`.
+      pool_size: P, instances drawn once and trained on; a multiple of `batch_size`. 0 draws fresh
+        ones for every iteration, whose lies begin at others' reports each time.
       batch_size: B, instances per iteration.
-      attack_steps: ascent steps on the cached misreports of a batch per iteration.
+      attack_steps: ascent steps on the misreports of a batch per iteration. 0 looks for no lies
+        and counts no gain: for mechanisms that are truthful by construction.
       solver_iterations: most Newton steps of an inner solve; None is the solver's own choice.
       mode: "penalty": λ is `exploitability_weight`. "lagrangian": λ is a multiplier that rises
         while exploitability exceeds `target_exploitability`. "augmented": the same with a
-        quadratic penalty of weight `penalty`.
+        quadratic penalty of weight `penalty`. "log_ratio": λ is a multiplier that moves with the
+        logarithm of the gain of all agents over the objective, which must be money like the gain.
       num_eval_types: fresh instances per evaluation.
       eval_restarts, eval_steps: size of the attack in evaluations.
     """
@@ -56,9 +59,15 @@ class MechanismConfig:
             raise ValueError(unknown_name("mechanism", self.mechanism, KINDS))
         if self.mode not in get_args(Mode):
             raise ValueError(unknown_name("mode", self.mode, get_args(Mode)))
-        for name in ("pool_size", "batch_size", "attack_steps", "num_eval_types"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        counts = {"pool_size": 0, "batch_size": 1, "attack_steps": 0, "num_eval_types": 1}
+        for name, least in counts.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
+        if self.mode == "log_ratio" and self.attack_steps == 0:
+            raise ValueError(
+                "attack_steps must be at least 1 in mode 'log_ratio', got 0; take mode 'penalty' "
+                "where no misreport can gain."
+            )
         if self.pool_size % self.batch_size:
             raise ValueError(
                 f"pool_size must be a multiple of batch_size={self.batch_size}, "

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxecon.algos import losses, normalise, returns, rollout, shuffle
+from jaxecon.algos import losses, normalise, optimizers, returns, rollout, shuffle
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.envs import autoreset
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
-from jaxecon.networks.policy import ACTIVATIONS, ActorCritic, make_actor_critic
+from jaxecon.networks.policy import ACTIVATIONS, NETWORKS, ActorCritic, make_actor_critic
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, Metrics, PyTree
 
@@ -38,6 +38,7 @@ class PPOConfig:
       num_minibatches: gradient steps per pass; must divide T x B.
       hidden_sizes: widths of the hidden layers of the actor and of the critic.
       activation: "tanh", "relu", "swish" or "gelu".
+      network: "mlp", or "sets" where observations describe a set, see `networks.policy`.
       normalise_observations: centre and scale observations by running moments.
       normalise_rewards: divide rewards by the running deviation of discounted returns.
       shuffle: "bijection" (no sort) or "sort" (exactly uniform), see `algos.shuffle`.
@@ -52,6 +53,7 @@ class PPOConfig:
     num_minibatches: int = 4
     hidden_sizes: tuple[int, ...] = (64, 64)
     activation: str = "tanh"
+    network: str = "mlp"
     normalise_observations: bool = False
     normalise_rewards: bool = False
     shuffle: str = "bijection"
@@ -73,8 +75,9 @@ class PPOConfig:
         for name, valid in (("shuffle", shuffle.KINDS), ("reset_mode", autoreset.MODES)):
             if getattr(self, name) not in valid:
                 raise ValueError(f"{name} must be one of {valid}, got {getattr(self, name)!r}.")
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(unknown_name("activation", self.activation, ACTIVATIONS))
+        for name, known in (("activation", ACTIVATIONS), ("network", NETWORKS)):
+            if getattr(self, name) not in known:
+                raise ValueError(unknown_name(name, getattr(self, name), known))
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         if any(width < 1 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be at least 1 each, got {self.hidden_sizes}.")
@@ -146,11 +149,10 @@ class Batch(NamedTuple):
 
 
 def _optimizer(hparams: PPOHyperparams, num_steps: Array | float) -> optax.GradientTransformation:
-    """Clipped Adam on the parameters as one flat vector: one kernel instead of one per array."""
-    progress = jnp.clip(num_steps / hparams.total_steps, 0.0, 1.0)
-    rate = hparams.learning_rate * (1.0 - hparams.anneal * progress)
-    clip = optax.clip_by_global_norm(hparams.max_grad_norm)
-    return optax.flatten(optax.chain(clip, optax.adam(rate, eps=1e-5)))
+    """Clipped Adam after a number of environment steps."""
+    progress = optimizers.progress(num_steps, hparams.total_steps)
+    rate = optimizers.linear_rate(hparams.learning_rate, hparams.anneal, progress)
+    return optimizers.flat_adam(rate, eps=1e-5, max_grad_norm=hparams.max_grad_norm)
 
 
 def ppo_loss(
@@ -195,9 +197,7 @@ def update(
         params, opt_state = carry
         minibatch = jax.tree.map(lambda x: x[index], batch)
         gradient, metrics = jax.grad(ppo_loss, has_aux=True)(params, minibatch, network, hparams)
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
-            updates, opt_state = optimizer.update(gradient, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), metrics
+        return optimizers.descend(optimizer, gradient, opt_state, params), metrics
 
     carry = (state.policy.params, state.opt_state)
     metrics: Metrics
@@ -303,7 +303,8 @@ def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
 
 
 def _network(env: Any, config: PPOConfig, env_params: Any) -> ActorCritic:
-    return make_actor_critic(env, env_params, config.hidden_sizes, config.activation)
+    sizes, activation = config.hidden_sizes, config.activation
+    return make_actor_critic(env, env_params, sizes, activation, config.network)
 
 
 def _init(

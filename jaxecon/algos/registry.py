@@ -6,10 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxecon.algos.bandits.policy import BanditConfig, BanditHyperparams
+from jaxecon.algos.bandits.registry import make_bandit
 from jaxecon.algos.base import Algorithm
-from jaxecon.algos.dqn import DQNConfig, DQNHyperparams, make_dqn
+from jaxecon.algos.dqn import make_dqn
+from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
 from jaxecon.algos.mechanism_config import MechanismConfig
-from jaxecon.algos.mechanism_design import MechanismHyperparams, make_mechanism_designer
+from jaxecon.algos.mechanism_design import make_mechanism_designer
+from jaxecon.algos.mechanism_penalty import MechanismHyperparams
 from jaxecon.algos.ppo import PPOConfig, PPOHyperparams, make_ppo
 
 
@@ -41,6 +45,21 @@ class AlgorithmEntry(NamedTuple):
 
 
 ALGORITHMS: dict[str, AlgorithmEntry] = {
+    "bandit": AlgorithmEntry(
+        make_bandit,
+        BanditConfig,
+        BanditHyperparams,
+        {
+            "exploration": NON_NEGATIVE,
+            "prior_scale": POSITIVE,
+            "noise_variance": POSITIVE,
+            "learn_noise": UNIT,
+            "discount": UNIT,
+            "em_prior": NON_NEGATIVE,
+            "max_radius": UNIT,
+            "total_steps": POSITIVE,
+        },
+    ),
     "dqn": AlgorithmEntry(
         make_dqn,
         DQNConfig,
@@ -68,11 +87,13 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
         MechanismHyperparams,
         {
             "learning_rate": POSITIVE,
+            "final_rate_share": UNIT,
             "exploitability_weight": NON_NEGATIVE,
             "initial_weight": NON_NEGATIVE,
             "warm_share": POSITIVE,
             "target_exploitability": NON_NEGATIVE,
             "multiplier_step": NON_NEGATIVE,
+            "multiplier_period": Bounds(1.0),
             "penalty": POSITIVE,
             "smoothing": POSITIVE,
             "attack_learning_rate": POSITIVE,

@@ -15,8 +15,8 @@ def allocate(
     setting: Annotated[
         str,
         typer.Option(
-            help="dense_symmetric, dense_asymmetric, sparse_symmetric, sparse_asymmetric or "
-            "food_bank; dense, sparse or all for several."
+            help="dense_symmetric, dense_asymmetric, sparse_symmetric, sparse_asymmetric, "
+            "food_bank or family; dense, sparse or all for several."
         ),
     ] = "sparse",
     demand: Annotated[

@@ -9,6 +9,7 @@ import typer
 
 from jaxecon.cli import mechanism
 from jaxecon.cli.allocate import allocate
+from jaxecon.cli.bandit import bandit
 from jaxecon.cli.options import Config, Json, Keywords, Numbers, Out, Overwrite, console, errors
 
 app = typer.Typer(
@@ -24,6 +25,10 @@ app.command(
     epilog="Examples:  jaxecon allocate --setting sparse --episodes 10000 --plot    "
     "jaxecon allocate --demand sites.csv"
 )(allocate)
+app.command(
+    epilog="Examples:  jaxecon bandit emkf --seeds 10 --plot    "
+    "jaxecon bandit dynlin_ucb linucb --on DynamicalLinearBandit-v0"
+)(bandit)
 
 
 def main() -> None:

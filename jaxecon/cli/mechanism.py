@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxecon.cli.options import Config, Json, Keywords, Numbers, Out, Overwrite, console
+from jaxecon.cli.options import Config, Json, Keywords, Numbers, Out, Overwrite, console, errors
 
 app = typer.Typer(
     help="Learn mechanisms that leave liars little to gain, and attack known ones.",
@@ -14,17 +14,20 @@ app = typer.Typer(
 )
 
 ALLOCATION = ("expf", "expf_quadratic", "exs", "exs_refill", "regretnet_allocation")
-AUCTION = ("regretnet", "rochetnet")
+AUCTION = ("regretnet", "regretnet_exchangeable", "rochetnet")
 RULES = ("proportional_fairness", "partial_allocation", "equal_share", "serial")
 
-Agents = Annotated[int, typer.Option(help="Agents, or bidders.", min=1)]
-Resources = Annotated[int, typer.Option(help="Resources, or items.", min=1)]
+Agents = Annotated[int, typer.Option("--agents", "--bidders", help="Agents, or bidders.", min=1)]
+Resources = Annotated[
+    int, typer.Option("--resources", "--items", help="Resources, or items.", min=1)
+]
 
 
 @app.command(
     epilog="Examples:  jaxecon mechanism train expf_quadratic    "
     "jaxecon mechanism train expf --agents 10 --resources 3 --plot    "
-    "jaxecon mechanism train rochetnet --agents 1 --resources 2"
+    "jaxecon mechanism train rochetnet --bidders 1 --items 2    "
+    "jaxecon mechanism train regretnet --bidders 2 --items 2"
 )
 def train(
     kind: Annotated[
@@ -34,12 +37,33 @@ def train(
             f"{', '.join(AUCTION)}."
         ),
     ],
-    agents: Agents = 2,
+    agents: Annotated[
+        int | None,
+        typer.Option(
+            "--agents",
+            "--bidders",
+            help="Agents, or bidders (default: 2; 1 for a menu).",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     resources: Resources = 2,
     weights: Annotated[
-        str, typer.Option(help="Weights of exploitability, one mechanism for each.")
-    ] = "1,2,4,8,16",
-    steps: Annotated[int, typer.Option(help="Instances seen per mechanism.", min=1)] = 51_200,
+        str | None,
+        typer.Option(
+            help="Weights of exploitability, one mechanism for each (default: 1,2,4,8,16); in "
+            "auctions the first multiplier (default: the recipe's)."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Instances seen per mechanism (default: 51,200; in auctions 2,560,000).", min=1
+        ),
+    ] = None,
+    judged: Annotated[
+        int, typer.Option(help="Instances on which an auction's regret is bounded.", min=1)
+    ] = 64,
     seeds: Annotated[int, typer.Option(help="Independent runs of each.", min=1)] = 2,
     seed: Annotated[int, typer.Option(help="Seed that all random numbers follow from.")] = 0,
     set_: Numbers = None,
@@ -56,35 +80,67 @@ def train(
     beside the known rules. The run folder keeps the picture, the table (results.parquet), every
     mechanism's parameters (`jaxecon.sweeps.load_mechanism`) and a report. Interrupted, the same
     command goes on.
+
+    Of an auction, the revenue comes with two estimates of what lies gain a bidder: what the best
+    misreports found gain, and what no misreport exceeds.
     """
     from jaxecon.cli.running import parse_assignments, run_with_progress, split_numbers
 
     _check_kind(kind)
     hparams, env_numbers = split_numbers(set_ or [])
-    designer, static = _environment(kind, agents, resources)
+    num_agents = agents or (1 if kind == "rochetnet" else 2)
+    designer, static = _environment(kind, num_agents, resources)
+    environment = {
+        "id": designer,
+        "static": static | parse_assignments(env or []),
+        "params": env_numbers,
+    }
     study = {
         "study": {
-            "name": f"{kind}-{agents}x{resources}",
+            "name": f"{kind}-{num_agents}x{resources}",
             "seed": seed,
             "num_seeds": seeds,
-            "total_steps": steps,
             "num_evaluations": 4,
             "sampler": "grid",
         },
-        "env": {
-            "id": designer,
-            "static": static | parse_assignments(env or []),
-            "params": env_numbers,
-        },
-        "algorithm": {
-            "id": "mechanism",
-            "config": {"mechanism": kind} | parse_assignments(config or []),
-            "hparams": hparams,
-        },
-        "search": {"exploitability_weight": {"grid": _numbers(weights)}},
+        "env": environment,
     }
+    settings = parse_assignments(config or [])
+    _add_recipe(study, kind, num_agents, weights, steps, settings, hparams)
     run_dir = run_with_progress(study, out, overwrite, as_json, console)
-    _show_frontier(run_dir, plot, as_json)
+    judgements = []
+    if kind in AUCTION:
+        from jaxecon.cli.attacking import judge_run
+
+        errors.print("estimating what lies gain, from below and from above")
+        judgements = judge_run(run_dir, environment, num_judged=judged)
+    _show_frontier(run_dir, judgements, plot, as_json)
+
+
+def _add_recipe(
+    study: dict[str, Any],
+    kind: str,
+    num_agents: int,
+    weights: str | None,
+    steps: int | None,
+    config: dict[str, Any],
+    hparams: dict[str, float],
+) -> None:
+    """Put what a kind of mechanism learns well with into a study, and what the user has set."""
+    from jaxecon.algos import recipe
+
+    plan = recipe(kind, num_agents=num_agents, value_scale=study["env"]["params"].get("high", 1.0))
+    first_weight = plan.hparams.pop("exploitability_weight", None)
+    grid = [1.0, 2.0, 4.0, 8.0, 16.0] if first_weight is None else [first_weight]
+    study["study"]["total_steps"] = plan.total_steps if steps is None else steps
+    study["algorithm"] = {
+        "id": "mechanism",
+        "config": {"mechanism": kind} | plan.config | config,
+        "hparams": plan.hparams | hparams,
+    }
+    study["search"] = {
+        "exploitability_weight": {"grid": grid if weights is None else _numbers(weights)}
+    }
 
 
 def _check_kind(kind: str) -> None:
@@ -108,8 +164,10 @@ def _numbers(text: str) -> list[float]:
         raise ValueError(f"--weights must be numbers such as 1,2,4; got {text!r}.") from None
 
 
-def _show_frontier(run_dir: pathlib.Path, plot: bool, as_json: bool) -> None:
-    """Write the report and print the frontier."""
+def _show_frontier(
+    run_dir: pathlib.Path, judgements: list[dict[str, Any]], plot: bool, as_json: bool
+) -> None:
+    """Write the report; print the frontier, and what auctions earn and what lies gain in them."""
     from jaxecon.sweeps import frontier, report
 
     path = report.write_report(run_dir)
@@ -117,13 +175,28 @@ def _show_frontier(run_dir: pathlib.Path, plot: bool, as_json: bool) -> None:
     picture = run_dir / "frontier.png"
     if as_json:
         points = [point._asdict() for point in frontier.frontier_points(run)]
-        summary = {"run": str(run_dir), "report": str(path), "picture": str(picture)}
-        console.print_json(json.dumps(summary | {"frontier": points, "record": run.record}))
+        summary: dict[str, Any] = {"run": str(run_dir), "report": str(path)}
+        summary |= {"picture": str(picture), "frontier": points, "auctions": judgements}
+        console.print_json(json.dumps(summary | {"record": run.record}))
         return
     console.print(frontier.frontier_table(run))
+    if judgements:
+        console.print(_judgement_table(judgements))
     if plot:
         console.print(f"Picture: {picture}", soft_wrap=True, highlight=False)
     console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+
+
+def _judgement_table(judgements: list[dict[str, Any]]) -> Any:
+    """One row per auction."""
+    from rich.table import Table
+
+    title = "Revenue on fresh bidders, and what lies gain a bidder [money]"
+    table = Table(*(name.replace("_", " ") for name in judgements[0]), title=title)
+    for row in judgements:
+        cells = (f"{x:.6f}" if isinstance(x, float) else str(x) for x in row.values())
+        table.add_row(*cells)
+    return table
 
 
 @app.command(

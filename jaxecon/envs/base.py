@@ -79,7 +79,7 @@ class Environment(gymnax_environment.Environment):
     Attributes:
       num_agents: None in a single-agent environment, whose reward is a scalar. Otherwise the
         number of agents N: observations are [N, ...], actions [N, ...] and the reward [N].
-      ends_together: True if no episode ends before the time limit, so that environments that
+      ends_together: True if time alone decides when an episode ends, so that environments that
         were reset together always end together. Training loops then reset a whole batch at once.
     """
 

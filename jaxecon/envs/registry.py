@@ -13,11 +13,18 @@ from jaxecon.suggest import unknown_name
 ENVIRONMENTS: dict[str, str] = {
     "AllocationDesigner-v0": "jaxecon.envs.mechanisms.designer:AllocationDesigner",
     "AuctionDesigner-v0": "jaxecon.envs.mechanisms.auction:AuctionDesigner",
+    "ContextualBandit-v0": "jaxecon.envs.bandits.contextual:ContextualBandit",
     "Cournot-v0": "jaxecon.envs.games.cournot:Cournot",
+    "DynamicalLinearBandit-v0": "jaxecon.envs.bandits.dynamical:make_dynamical_bandit",
     "Misreporter-v0": "jaxecon.envs.mechanisms.misreporter:Misreporter",
     "Newsvendor-v0": "jaxecon.envs.control.newsvendor:Newsvendor",
+    "PartiallyObservedLinearBandit-v0": (
+        "jaxecon.envs.bandits.partially_observed:make_partially_observed_bandit"
+    ),
     "PortfolioTrading-v0": "jaxecon.envs.trading.portfolio:make_portfolio_trading",
+    "RestlessBandit-v0": "jaxecon.envs.bandits.restless:make_restless_bandit",
     "SequentialAllocation-v0": "jaxecon.envs.allocation.settings:make_sequential_allocation",
+    "StrategyBandit-v0": "jaxecon.envs.bandits.strategies:make_strategy_bandit",
 }
 
 

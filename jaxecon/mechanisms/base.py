@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 
@@ -26,6 +27,11 @@ class Outcome(NamedTuple):
 
     allocation: Array
     payment: Array
+
+
+def without_payment(allocation: Array) -> Outcome:
+    """The outcome of an allocation [..., N, M] for which nobody pays."""
+    return Outcome(allocation, jnp.zeros(allocation.shape[:-1], allocation.dtype))
 
 
 @struct.dataclass
@@ -95,6 +101,11 @@ class Mechanism:
     Instances are frozen and hashable and hold structure only. What is learned is `params`.
     """
 
+    @property
+    def is_truthful(self) -> bool:
+        """Whether no misreport gains by construction; False says that nothing is known."""
+        return False
+
     def init(self, key: Key, types: Any) -> PyTree:
         """Fresh parameters for types of this shape; () where there is nothing to learn."""
         return ()
@@ -117,17 +128,23 @@ class FunctionMechanism(Mechanism):
 
     Attributes:
       function: returns an `Outcome`, or an allocation [..., N, M] without payments.
+      is_truthful: whether no misreport gains by construction.
     """
 
     function: Callable[..., Any]
+    is_truthful: bool = False
 
     def __call__(self, reports: Any, params: PyTree = (), smoothing: Any = None) -> Outcome:
         """The function's result as an outcome."""
         has_params = not (isinstance(params, tuple) and params == ())
         result = self.function(reports, params) if has_params else self.function(reports)
-        if isinstance(result, Outcome):
-            return result
-        return Outcome(result, jnp.zeros(result.shape[:-1], result.dtype))
+        return result if isinstance(result, Outcome) else without_payment(result)
+
+
+def cast_like(params: PyTree, reports: Types) -> Any:
+    """Parameters in the dtype of the reports, so that one set serves both precisions."""
+    dtype = reports.valuations.dtype
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
 
 
 def as_mechanism(mechanism: Any) -> Mechanism:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome
+from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome, cast_like, without_payment
 from jaxecon.mechanisms.trunk import (
     DenseLayer,
     TableLayer,
@@ -115,7 +115,7 @@ class TrunkMechanism(Mechanism):
             smoothing=smoothing,
             **costs,
         )
-        return _without_payment(solution.value)
+        return without_payment(solution.value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +140,7 @@ class ExPF(TrunkMechanism):
         self, reports: AllocationTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., N, M]; `smoothing` is the solver's."""
-        params = _cast(params, reports)
+        params = cast_like(params, reports)
         net = apply_dense(params.pair, self._hidden(reports, params))[..., 0]  # [..., N, M]
         v, w = reports.valuations, reports.weights
         most = jnp.sum(v * finite_demands(reports), axis=-1)  # utility of a sated agent
@@ -170,7 +170,7 @@ class ExPFQuadratic(TrunkMechanism):
         self, reports: AllocationTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., N, M]; `smoothing` is the solver's."""
-        target, pull = self.target(reports, _cast(params, reports))
+        target, pull = self.target(reports, cast_like(params, reports))
         supplies = reports.supplies[..., None, :]
         quadratic = jnp.broadcast_to(pull[..., None, None], target.shape) / supplies**2
         return self._solve(
@@ -213,7 +213,7 @@ class ExS(TrunkMechanism):
         self, reports: AllocationTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., N, M]; there is nothing to smooth."""
-        params = _cast(params, reports)
+        params = cast_like(params, reports)
         hidden = self._hidden(reports, params)
         logits = apply_dense(params.pair, hidden)[..., 0]  # [..., N, M]
         withheld = apply_dense(params.pooled, hidden.mean(-3))[..., 0]  # [..., M]
@@ -253,7 +253,7 @@ class RegretNetAllocation(Mechanism):
         self, reports: AllocationTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., N, M]; there is nothing to smooth."""
-        *hidden_layers, head = _cast(params, reports)
+        *hidden_layers, head = cast_like(params, reports)
         features = pair_features(reports)
         hidden = jnp.reshape(features, (*features.shape[:-3], -1))
         for layer in hidden_layers:
@@ -269,7 +269,7 @@ def _divide(logits: Array, withheld: Array, reports: AllocationTypes, refill: bo
     table = jnp.concatenate([logits, withheld[..., None, :]], axis=-2)
     share = jax.nn.softmax(table, axis=-2)[..., :-1, :]
     claim = share * reports.supplies[..., None, :]
-    return _without_payment(_within_demands(claim, finite_demands(reports), refill))
+    return without_payment(_within_demands(claim, finite_demands(reports), refill))
 
 
 def _within_demands(claims: Array, demands: Array, refill: bool) -> Array:
@@ -294,13 +294,3 @@ def fill(claims: Array, demands: Array) -> Array:
     across = lambda table: jnp.swapaxes(table, -1, -2)  # [..., M, N]
     demand, claim = across(demands), across(claims)
     return across(waterfill(jnp.zeros_like(demand), demand, claim, claim.sum(-1)).value)
-
-
-def _cast(params: PyTree, reports: AllocationTypes) -> Any:
-    """Parameters in the dtype of the reports, so that one set serves both precisions."""
-    dtype = reports.valuations.dtype
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
-
-
-def _without_payment(allocation: Array) -> Outcome:
-    return Outcome(allocation, jnp.zeros(allocation.shape[:-1], allocation.dtype))

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome
+from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome, without_payment
 from jaxecon.solvers import proportional_fairness
 from jaxecon.types import Array, PyTree
 
@@ -53,7 +53,7 @@ class ProportionalFairness(Mechanism):
         self, reports: AllocationTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """The fair allocation; agents of weight 0 get nothing."""
-        return _without_payment(self._solve(reports, reports.weights, smoothing))
+        return without_payment(self._solve(reports, reports.weights, smoothing))
 
     def _solve(self, reports: AllocationTypes, weights: Array, smoothing: Any) -> Array:
         """Allocation [..., N, M] under the given weights, whose leading axes broadcast."""
@@ -108,7 +108,7 @@ class PartialAllocation(ProportionalFairness):
         is_present = weights > 0.0
         log_share = cost / jnp.where(is_present, weights, jnp.ones_like(weights))
         share = jnp.exp(jnp.minimum(log_share, 0.0))
-        return _without_payment(fair * share[..., None])
+        return without_payment(fair * share[..., None])
 
 
 def _safe_log(utility: Array, weights: Array) -> Array:
@@ -132,7 +132,7 @@ class EqualShare(Mechanism):
         """The shares; there is nothing to smooth."""
         share = reports.weights / jnp.sum(reports.weights, -1, keepdims=True)
         offered = reports.supplies[..., None, :] * share[..., None]
-        return _without_payment(jnp.minimum(offered, reports.demands))
+        return without_payment(jnp.minimum(offered, reports.demands))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,12 +176,12 @@ class SerialRule(Mechanism):
     ) -> Outcome:
         """What everyone has taken in the end; there is nothing to smooth."""
         if self.order is None:
-            return _without_payment(_eat_together(reports, self.capacity))
+            return without_payment(_eat_together(reports, self.capacity))
         if len(self.order) != reports.num_agents:
             raise ValueError(
                 f"order must name the {reports.num_agents} agents, got {len(self.order)}."
             )
-        return _without_payment(_take_in_turn(reports, self.order, self.capacity))
+        return without_payment(_take_in_turn(reports, self.order, self.capacity))
 
 
 def _take_in_turn(reports: AllocationTypes, order: tuple[int, ...], capacity: float) -> Array:
@@ -265,7 +265,3 @@ def _duration(stock: Array, rate: Array) -> Array:
     """Time until a stock is eaten up; infinite where nobody eats of it."""
     is_eaten = rate > 0.0
     return jnp.where(is_eaten, stock / jnp.where(is_eaten, rate, 1.0), jnp.inf)
-
-
-def _without_payment(allocation: Array) -> Outcome:
-    return Outcome(allocation, jnp.zeros(allocation.shape[:-1], allocation.dtype))

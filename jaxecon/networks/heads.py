@@ -207,28 +207,43 @@ class SoftmaxCentered(distrax.Bijector):
 
         w = softmax([z, 0]),   log |dw/dz| = sum_k log w_k
 
+    Args:
+      first: softmax([0, z]) instead, so that ratios are to the first weight, not to the last.
+
     Source: Aitchison & Shen (1980), Logistic-normal distributions, Biometrika 67.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: bool = False) -> None:
         super().__init__(event_ndims_in=1, event_ndims_out=1)
+        self._first = first
 
     def forward_and_log_det(self, x: Array) -> tuple[Array, Array]:
         """Weights [B, K] and log volume [B] of x, [B, K-1]."""
-        log_weights = jax.nn.log_softmax(jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, 1)]))
+        zero = (1, 0) if self._first else (0, 1)
+        log_weights = jax.nn.log_softmax(jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [zero]))
         return jnp.exp(log_weights), jnp.sum(log_weights, axis=-1)
 
     def inverse_and_log_det(self, y: Array) -> tuple[Array, Array]:
-        """Log ratios [B, K-1] to the last weight, and their log volume [B]."""
+        """Log ratios [B, K-1] to the reference weight, and their log volume [B]."""
         log_weights = jnp.log(y)
-        return log_weights[..., :-1] - log_weights[..., -1:], -jnp.sum(log_weights, axis=-1)
+        reference, others = log_weights[..., -1:], log_weights[..., :-1]
+        if self._first:
+            reference, others = log_weights[..., :1], log_weights[..., 1:]
+        return others - reference, -jnp.sum(log_weights, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class SimplexHead(_GaussianLatent):
-    """Logistic-normal distribution over weights that sum to one, [B, K]."""
+    """Logistic-normal distribution over weights that sum to one, [B, K].
+
+    Attributes:
+      num_parts: K.
+      reference_first: latents are log ratios to the first part, not to the last. With one deviation
+        for all of them the other parts are then exchangeable.
+    """
 
     num_parts: int
+    reference_first: bool = False
 
     @property
     def num_outputs(self) -> int:  # type: ignore[override]
@@ -237,11 +252,11 @@ class SimplexHead(_GaussianLatent):
 
     def to_action(self, latent: Array) -> Array:
         """Weights, [B, K]."""
-        return SoftmaxCentered().forward(latent)
+        return SoftmaxCentered(self.reference_first).forward(latent)
 
     def log_volume(self, latent: Array) -> Array:
         """Sum of log weights, [B]."""
-        return SoftmaxCentered().forward_log_det_jacobian(latent)
+        return SoftmaxCentered(self.reference_first).forward_log_det_jacobian(latent)
 
 
 def _is_bounded(space: Any) -> bool:

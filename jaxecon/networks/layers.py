@@ -7,7 +7,7 @@ the small result, restores most of it. `bench/pieces.py` measures both.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,12 @@ from flax import linen as nn
 
 from jaxecon.types import Array, Key
 
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": nn.tanh,
+    "relu": nn.relu,
+    "swish": nn.swish,
+    "gelu": nn.gelu,
+}
 NARROW = 8  # columns of g below which gᵀx is the faster product on CPUs
 
 

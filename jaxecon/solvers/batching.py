@@ -1,9 +1,10 @@
-"""Running many small problems as one: the batch is the innermost axis of every array.
+"""Running many small problems as one, under any nesting of `vmap`.
 
-A solver's core is written for arrays whose last axis is the batch, `[N, M, B]`. Each elementwise
-operation then fills whole vectors however small N and M are, which is 3 to 10 times faster on CPUs
-than a batch axis in front, and coalesces memory on GPUs. `batch_last` turns such a core into a
-function of ordinary arrays `[..., N, M]` that stays in this form under any nesting of `vmap`.
+A core of elementwise operations is written for arrays whose last axis is the batch, `[N, M, B]`.
+Each operation then fills whole vectors however small N and M are, which is 3 to 10 times faster on
+CPUs than a batch axis in front, and coalesces memory on GPUs. A core of matrix products is written
+for `[B, N, M]`, which is what the compiler multiplies fastest. `batch_last` and `batch_first` turn
+such a core into a function of ordinary arrays `[..., N, M]`.
 """
 
 import math
@@ -36,14 +37,28 @@ def batch_last(
       arrays `[..., *event]`. Under `vmap` the mapped axis joins the batch. Not differentiable by
       itself: wrap it in `jax.custom_jvp`.
     """
+    return _batched(core, ranks, bytes_per_problem, axis=-1)
+
+
+def batch_first(
+    core: Callable[..., PyTree], ranks: Sequence[int], *, bytes_per_problem: int | None = None
+) -> Callable[..., PyTree]:
+    """`batch_last` for a core of arrays `[B, *event]`."""
+    return _batched(core, ranks, bytes_per_problem, axis=0)
+
+
+def _batched(
+    core: Callable[..., PyTree], ranks: Sequence[int], bytes_per_problem: int | None, *, axis: int
+) -> Callable[..., PyTree]:
+    """See `batch_last`; `axis` is that of the batch in the core."""
 
     @jax.custom_batching.custom_vmap
     def run(*arrays: Array) -> PyTree:
         leading = arrays[0].shape[: arrays[0].ndim - ranks[0]]
-        last = [_to_last(array, rank) for array, rank in zip(arrays, ranks, strict=True)]
+        flat = [_to_batch(array, rank, axis) for array, rank in zip(arrays, ranks, strict=True)]
         block = _block_size(math.prod(leading), bytes_per_problem)
-        results = _in_blocks(core, last, math.prod(leading), block)
-        return jax.tree.map(lambda x: _to_front(x, leading), results)
+        results = _in_blocks(core, flat, math.prod(leading), block, axis)
+        return jax.tree.map(lambda x: _to_leading(x, leading, axis), results)
 
     @run.def_vmap
     def _(axis_size: int, is_mapped: Sequence[bool], *arrays: Array) -> tuple[PyTree, PyTree]:
@@ -75,15 +90,15 @@ def broadcast_leading(arrays: Sequence[Array], ranks: Sequence[int]) -> list[Arr
     ]
 
 
-def _to_last(array: Array, rank: int) -> Array:
-    """[..., *event] -> [*event, B]."""
+def _to_batch(array: Array, rank: int, axis: int) -> Array:
+    """[..., *event] with one batch axis in place of the leading ones."""
     event = array.shape[array.ndim - rank :]
-    return jnp.moveaxis(jnp.reshape(array, (-1, *event)), 0, -1)
+    return jnp.moveaxis(jnp.reshape(array, (-1, *event)), 0, axis)
 
 
-def _to_front(array: Array, leading: tuple[int, ...]) -> Array:
-    """[*event, B] -> [..., *event]."""
-    moved = jnp.moveaxis(array, -1, 0)
+def _to_leading(array: Array, leading: tuple[int, ...], axis: int) -> Array:
+    """The inverse of `_to_batch`."""
+    moved = jnp.moveaxis(array, axis, 0)
     return jnp.reshape(moved, leading + moved.shape[1:])
 
 
@@ -96,17 +111,26 @@ def _block_size(num_problems: int, bytes_per_problem: int | None) -> int:
     return num_problems if num_problems <= 1.5 * block else block
 
 
-def _in_blocks(core: Callable, arrays: list[Array], num_problems: int, block: int) -> Any:
+def _in_blocks(
+    core: Callable, arrays: list[Array], num_problems: int, block: int, axis: int
+) -> Any:
     """The core over blocks of the batch, one after the other; the last is filled by repetition."""
     if block >= num_problems:
         return core(*arrays)
     num_blocks = -(-num_problems // block)
     missing = num_blocks * block - num_problems
 
-    def cut(array: Array) -> Array:
-        filled = jnp.concatenate([array, array[..., :missing]], axis=-1) if missing else array
-        return jnp.moveaxis(jnp.reshape(filled, (*array.shape[:-1], num_blocks, block)), -2, 0)
+    def cut(array: Array) -> Array:  # [blocks, ...]
+        front = jnp.moveaxis(array, axis, 0)
+        filled = jnp.concatenate([front, front[:missing]]) if missing else front
+        blocks = jnp.reshape(filled, (num_blocks, block, *filled.shape[1:]))
+        return jnp.moveaxis(blocks, 1, axis if axis < 0 else axis + 1)
 
     results = jax.lax.map(lambda parts: core(*parts), [cut(array) for array in arrays])
-    join = lambda x: jnp.reshape(jnp.moveaxis(x, 0, -2), (*x.shape[1:-1], num_blocks * block))
-    return jax.tree.map(lambda x: join(x)[..., :num_problems], results)
+
+    def join(array: Array) -> Array:
+        front = jnp.moveaxis(array, axis if axis < 0 else axis + 1, 1)
+        whole = jnp.reshape(front, (num_blocks * block, *front.shape[2:]))
+        return jnp.moveaxis(whole[:num_problems], 0, axis)
+
+    return jax.tree.map(join, results)

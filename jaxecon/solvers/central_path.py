@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxecon.solvers.batching import batch_last
-from jaxecon.solvers.linear import Cholesky, cholesky, cholesky_solve
+from jaxecon.solvers.linear import cholesky
 from jaxecon.types import Array
 
 CENTERING = 0.2  # share of the complementarity that a step aims at; smaller leaves stragglers
@@ -77,13 +77,13 @@ class System(NamedTuple):
       inverse: 1/D, [N, M, B].
       scaled: z = v/D, [N, M, B].
       rank_one: g = h / (1 + h v.z) with h = w/u^2, [N, B].
-      factor: of the Schur complement, [M, M, B].
+      factor: V with Vᵀ V the inverse of the Schur complement, [M, M, B].
     """
 
     inverse: Array
     scaled: Array
     rank_one: Array
-    factor: Cholesky
+    factor: Array
 
 
 def _system(problem: Problem, point: Point) -> System:
@@ -101,7 +101,8 @@ def _system(problem: Problem, point: Point) -> System:
     diagonal = point.spare_supply / point.price + kept.sum(0)  # a sum of positive terms
     is_diagonal = jnp.eye(v.shape[1], dtype=bool)[:, :, None]
     schur = jnp.where(is_diagonal, diagonal[:, None], off_diagonal)
-    return System(inverse, scaled, rank_one, cholesky(schur))
+    factor = jnp.moveaxis(cholesky(jnp.moveaxis(schur, -1, 0)).inverse, 0, -1)
+    return System(inverse, scaled, rank_one, factor)
 
 
 def _sum_of_others(terms: Array) -> Array:
@@ -122,7 +123,9 @@ def _apply_blocks(system: System, right: Array) -> Array:
 
 def _coupled(system: System, right: Array, target: Array) -> tuple[Array, Array]:
     """Steps (allocation, price) for right sides [N, M, B] and [M, B]."""
-    price = cholesky_solve(system.factor, _apply_blocks(system, right).sum(0) + target)
+    excess = _apply_blocks(system, right).sum(0) + target
+    halfway = jnp.sum(system.factor * excess[None], 1)
+    price = jnp.sum(system.factor * halfway[:, None], 0)
     return _apply_blocks(system, right - price[None]), price
 
 

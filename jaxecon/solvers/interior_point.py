@@ -1,4 +1,4 @@
-"""Mehrotra's predictor-corrector method for quadratic programmes, the batch innermost.
+"""Mehrotra's predictor-corrector method for quadratic programmes, the batch in front.
 
 Problems are equilibrated first. The loop keeps the best point seen, stops once nothing improves,
 and looks at every iterate for a proof that there is no solution:
@@ -13,7 +13,6 @@ matrices, Rutherford Appleton Laboratory.
 
 import enum
 import functools
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,12 +20,14 @@ import jax.numpy as jnp
 
 from jaxecon.solvers import kkt
 from jaxecon.solvers.kkt import Point, Problem, Unknowns
-from jaxecon.solvers.linear import is_semidefinite, product, transposed_product
+from jaxecon.solvers.linear import is_semidefinite, times, transposed_times
 from jaxecon.types import Array
 
 TO_BOUNDARY = 0.99  # share of the way to the nearest bound that a step may go
 NUM_SCALINGS = 4  # passes of equilibration
-PATIENCE = 4  # steps without improvement until a problem is given up
+NUM_REFINEMENTS = 1  # of each corrector
+LARGEST_WEIGHT = -0.75  # power of eps: weights z / s above are lowered for the factors' sake
+PATIENCE = 4  # steps without improvement until a problem is given up; 1 if accurate enough
 GIVEN_UP = -1  # status inside the loop: no further steps, verdict by the residual
 
 
@@ -40,8 +41,21 @@ class Status(enum.IntEnum):
     INVALID = 4  # not a convex programme: nan, or an indefinite Q
 
 
+class Limits(NamedTuple):
+    """When to stop; static.
+
+    Attributes:
+      num_iterations: most steps.
+      tolerance: relative residual at which a problem's steps end and up to which it counts as
+        solved; None for `tolerances` of the dtype.
+    """
+
+    num_iterations: int
+    tolerance: float | None
+
+
 class Result(NamedTuple):
-    """What the loop hands back; batch last.
+    """What the loop hands back.
 
     Attributes:
       point: the best one, or the proof that there is none.
@@ -57,26 +71,21 @@ class Result(NamedTuple):
 class Scaling(NamedTuple):
     """x = columns * scaled x, rows likewise, and the objective's factor."""
 
-    columns: Array  # [n, B]
-    equations: Array  # [p, B]
-    inequalities: Array  # [rows, B]
+    columns: Array  # [B, n]
+    equations: Array  # [B, p]
+    inequalities: Array  # [B, rows]
     objective: Array  # [B]
 
 
-def solve(num_iterations: int, *arrays: Array) -> Result:
-    """Solve problems, `Problem` and the barrier's weight [B] at which to stop, batch last."""
+def solve(limits: Limits, *arrays: Array) -> Result:
+    """Solve problems [B, ...], `Problem` and the barrier's weight [B] at which to stop."""
     *fields, smoothing = arrays
     given = Problem(*fields)
     is_convex = is_semidefinite(given.quadratic)
     problem, scaling = equilibrate(given)
-    result = _iterate(problem, smoothing * scaling.objective, num_iterations)
+    result = _iterate(problem, smoothing * scaling.objective, limits)
     status = jnp.where(is_convex, result.status, Status.INVALID)
     return Result(unscale(result.point, scaling), result.residual, status)
-
-
-def _largest(arrays: Iterable[Array]) -> Array:
-    """Elementwise largest magnitude, written out for the compiler to fuse."""
-    return functools.reduce(jnp.maximum, (jnp.abs(array) for array in arrays))
 
 
 def _or_one(norm: Array) -> Array:
@@ -85,25 +94,22 @@ def _or_one(norm: Array) -> Array:
 
 def equilibrate(problem: Problem) -> tuple[Problem, Scaling]:
     """Rows and columns of largest entries near 1, and an objective of size 1."""
-    num_rows = problem.inequality.shape[0]
-    ones = lambda vector: jnp.ones_like(vector)
+    num_rows = problem.inequality.shape[-2]
     scaling = Scaling(
-        ones(problem.linear),
-        ones(problem.equality_rhs),
-        ones(problem.rhs[:num_rows]),
+        jnp.ones_like(problem.linear),
+        jnp.ones_like(problem.equality_rhs),
+        jnp.ones_like(problem.rhs[..., :num_rows]),
         1.0 / _size(problem.quadratic, problem.linear),
     )
 
     def improve(_: Array, scaling: Scaling) -> Scaling:
-        quadratic, _, equality, _, inequality, _ = _scaled(problem, scaling)
-        columns = _or_one(_largest([*quadratic, *equality, *inequality]))
-        equations, rows = (
-            _or_one(_largest(jnp.swapaxes(matrix, 0, 1))) for matrix in (equality, inequality)
-        )
+        quadratic, _, equality, _, inequality, _ = map(jnp.abs, _scaled(problem, scaling))
+        highest = lambda matrix, axis: jnp.max(matrix, axis, initial=0.0)
+        columns = [highest(matrix, -2) for matrix in (quadratic, equality, inequality)]
         return Scaling(
-            scaling.columns / jnp.sqrt(columns),
-            scaling.equations / jnp.sqrt(equations),
-            scaling.inequalities / jnp.sqrt(rows),
+            scaling.columns / jnp.sqrt(_or_one(functools.reduce(jnp.maximum, columns))),
+            scaling.equations / jnp.sqrt(_or_one(highest(equality, -1))),
+            scaling.inequalities / jnp.sqrt(_or_one(highest(inequality, -1))),
             scaling.objective,
         )
 
@@ -112,28 +118,30 @@ def equilibrate(problem: Problem) -> tuple[Problem, Scaling]:
     size = _size(scaled.quadratic, scaled.linear)
     inequalities = scaling.inequalities
     if kkt.has_bounds(problem):
-        inequalities = jnp.concatenate([inequalities, 1.0 / scaling.columns, 1.0 / scaling.columns])
+        inequalities = jnp.concatenate([inequalities, *2 * [1.0 / scaling.columns]], -1)
     scaling = scaling._replace(inequalities=inequalities, objective=scaling.objective / size)
     return _scaled(problem, scaling), scaling
 
 
 def _size(quadratic: Array, linear: Array) -> Array:
     """[B] largest coefficient of an objective; 1 where there is none."""
-    return _or_one(_largest([*quadratic, linear]).max(0))
+    largest = jnp.maximum(jnp.abs(quadratic).max((-1, -2)), jnp.abs(linear).max(-1))
+    return _or_one(largest)
 
 
 def _scaled(problem: Problem, scaling: Scaling) -> Problem:
     """The problem in scaled units; right sides only of as many inequalities as have a scale."""
     columns, equations, inequalities, objective = scaling
     quadratic, linear, equality, equality_rhs, inequality, rhs = problem
-    num_rows = inequality.shape[0]
+    num_rows = inequality.shape[-2]
+    curvature = columns[..., None] * columns[..., None, :] * objective[..., None, None]
     return Problem(
-        quadratic * columns[:, None] * columns[None] * objective[None, None],
-        linear * columns * objective[None],
-        equality * equations[:, None] * columns[None],
+        quadratic * curvature,
+        linear * columns * objective[..., None],
+        equality * equations[..., None] * columns[..., None, :],
         equality_rhs * equations,
-        inequality * inequalities[:num_rows, None] * columns[None],
-        rhs[: inequalities.shape[0]] * inequalities,
+        inequality * inequalities[..., :num_rows, None] * columns[..., None, :],
+        rhs[..., : inequalities.shape[-1]] * inequalities,
     )
 
 
@@ -141,8 +149,8 @@ def unscale(point: Point, scaling: Scaling) -> Point:
     """A point of the scaled problem in the units of the problem itself."""
     return Point(
         point.x * scaling.columns,
-        point.y * scaling.equations / scaling.objective[None],
-        point.z * scaling.inequalities / scaling.objective[None],
+        point.y * scaling.equations / scaling.objective[..., None],
+        point.z * scaling.inequalities / scaling.objective[..., None],
         point.s / scaling.inequalities,
     )
 
@@ -150,20 +158,20 @@ def unscale(point: Point, scaling: Scaling) -> Point:
 class _View(NamedTuple):
     """A point's images under the problem's matrices, and the residuals they leave."""
 
-    quadratic: Array  # Q x, [n, B]
-    equality: Array  # A x, [p, B]
-    equality_dual: Array  # Aᵀ y, [n, B]
-    inequality: Array  # R x, [rows, B]
-    inequality_dual: Array  # Rᵀ z, [n, B]
-    stationarity: Array  # [n, B]
-    equations: Array  # [p, B]
-    inequalities: Array  # [rows, B]
+    quadratic: Array  # Q x, [B, n]
+    equality: Array  # A x, [B, p]
+    equality_dual: Array  # Aᵀ y, [B, n]
+    inequality: Array  # R x, [B, rows]
+    inequality_dual: Array  # Rᵀ z, [B, n]
+    stationarity: Array  # [B, n]
+    equations: Array  # [B, p]
+    inequalities: Array  # [B, rows]
 
 
 def _view(problem: Problem, point: Point) -> _View:
     x, y, z, s = point
-    quadratic, equality = product(problem.quadratic, x), product(problem.equality, x)
-    equality_dual = transposed_product(problem.equality, y)
+    quadratic, equality = times(problem.quadratic, x), times(problem.equality, x)
+    equality_dual = transposed_times(problem.equality, y)
     inequality, inequality_dual = kkt.rows(problem, x), kkt.rows_transposed(problem, z)
     return _View(
         quadratic,
@@ -178,16 +186,16 @@ def _view(problem: Problem, point: Point) -> _View:
 
 
 def _norm(*arrays: Array) -> Array:
-    """[B] largest magnitude in arrays [k, B]; zero where there is none."""
-    return functools.reduce(jnp.maximum, [jnp.max(jnp.abs(a), 0, initial=0.0) for a in arrays])
+    """[B] largest magnitude in arrays [B, k]; zero where there is none."""
+    return functools.reduce(jnp.maximum, [jnp.max(jnp.abs(a), -1, initial=0.0) for a in arrays])
 
 
 def _residual(problem: Problem, point: Point, view: _View, smoothing: Array) -> Array:
     """[B] largest of infeasibility, slope and complementarity, each relative to its terms."""
     finite = jnp.isfinite(problem.rhs)
     rhs = jnp.where(finite, problem.rhs, 0.0)
-    sides = jnp.concatenate([problem.equality_rhs, rhs])
-    least = jnp.min(jnp.where(sides == 0, 1.0, jnp.abs(sides)), 0, initial=1.0)
+    sides = jnp.concatenate([problem.equality_rhs, rhs], -1)
+    least = jnp.min(jnp.where(sides == 0, 1.0, jnp.abs(sides)), -1, initial=1.0)
     slope = _norm(problem.linear)
     slope = jnp.minimum(1.0, jnp.where(slope > 0, slope, least))
     primal = _norm(view.equations, view.inequalities)
@@ -195,11 +203,10 @@ def _residual(problem: Problem, point: Point, view: _View, smoothing: Array) -> 
         view.equality, problem.equality_rhs, jnp.where(finite, view.inequality, 0.0)
     )
     dual_size = _norm(view.quadratic, problem.linear, view.equality_dual, view.inequality_dual)
-    excess = jnp.sum(
-        jnp.where(finite, jnp.maximum(point.s * point.z - smoothing[None], 0.0), 0.0), 0
-    )
-    value = jnp.abs(jnp.sum(point.x * view.quadratic, 0))
-    value = value + jnp.abs(jnp.sum(point.x * problem.linear, 0))
+    products = point.s * point.z - smoothing[..., None]
+    excess = jnp.sum(jnp.where(finite, jnp.maximum(products, 0.0), 0.0), -1)
+    value = jnp.abs(jnp.sum(point.x * view.quadratic, -1))
+    value = value + jnp.abs(jnp.sum(point.x * problem.linear, -1))
     return functools.reduce(
         jnp.maximum,
         [
@@ -219,12 +226,12 @@ def _proofs(problem: Problem, point: Point, view: _View) -> tuple[Array, Array]:
     finite = jnp.isfinite(problem.rhs)
     trust = 1e-3 if jnp.finfo(x.dtype).bits <= 32 else 1e-6
     rhs = jnp.where(finite, problem.rhs, 0.0)
-    contradiction = -jnp.sum(problem.equality_rhs * y, 0) - jnp.sum(rhs * z, 0)
-    left_over = _norm(view.equality_dual + view.inequality_dual) * (1.0 + jnp.abs(x).sum(0))
-    descent = -jnp.sum(problem.linear * x, 0)
+    contradiction = -jnp.sum(problem.equality_rhs * y, -1) - jnp.sum(rhs * z, -1)
+    left_over = _norm(view.equality_dual + view.inequality_dual) * (1.0 + jnp.abs(x).sum(-1))
+    descent = -jnp.sum(problem.linear * x, -1)
     beyond = jnp.where(finite, jnp.maximum(view.inequality, 0.0), 0.0)
     curved = _norm(view.quadratic, view.equality, beyond)
-    curved = curved * (1.0 + jnp.abs(y).sum(0) + jnp.abs(z).sum(0))
+    curved = curved * (1.0 + jnp.abs(y).sum(-1) + jnp.abs(z).sum(-1))
     tiny = jnp.finfo(x.dtype).tiny
     return (
         trust * contradiction / jnp.maximum(left_over, tiny),
@@ -240,7 +247,7 @@ def tolerances(dtype: Any) -> tuple[float, float]:
 def _start(problem: Problem) -> Point:
     """The origin, and slacks and multipliers whose products are all alike."""
     is_row = jnp.isfinite(problem.rhs)
-    level = jnp.max(jnp.where(is_row, -problem.rhs, 1.0), 0, initial=1.0)[None]
+    level = jnp.max(jnp.where(is_row, -problem.rhs, 1.0), -1, initial=1.0)[..., None]
     slack = jnp.where(is_row, jnp.maximum(problem.rhs, level), 1.0)
     multiplier = jnp.where(is_row, level / slack, 0.0)
     return Point(
@@ -249,46 +256,52 @@ def _start(problem: Problem) -> Point:
 
 
 def _direction(
-    problem: Problem, system: kkt.System, point: Point, view: _View, products: Array
+    problem: Problem,
+    system: kkt.System,
+    point: Point,
+    view: _View,
+    products: Array,
+    num_refinements: int,
 ) -> Point:
     """Newton step towards optimality that lowers the products s z by `products`."""
     _, _, z, s = point
     is_row = jnp.isfinite(problem.rhs)
     lowered = products / jnp.where(is_row, z, 1.0)
     right = Unknowns(-view.stationarity, -view.equations, lowered - view.inequalities)
-    x, y, dz = kkt.newton_solve(problem, system, right)
+    x, y, dz = kkt.newton_solve(problem, system, right, z / s, num_refinements)
     return Point(x, y, dz, -lowered - s / jnp.where(is_row, z, 1.0) * dz)
 
 
 def _longest(point: Point, step: Point) -> Array:
     """[B] longest step, at most 1, that stops short of the nearest bound."""
-    worst = jnp.full_like(point.s, TO_BOUNDARY).max(0, initial=TO_BOUNDARY)
+    worst = jnp.asarray(TO_BOUNDARY, step.s.dtype)
     for x, dx in ((point.s, step.s), (point.z, step.z)):
-        worst = jnp.maximum(worst, jnp.max(-dx / jnp.where(x > 0, x, 1.0), 0, initial=0.0))
+        shrinking = -dx / jnp.where(x > 0, x, 1.0)
+        worst = jnp.maximum(worst, jnp.max(shrinking, -1, initial=0.0))
     return TO_BOUNDARY / worst
 
 
-def _step(problem: Problem, point: Point, view: _View, smoothing: Array) -> Point:
+def _step(
+    problem: Problem, transposed: Array, point: Point, view: _View, smoothing: Array
+) -> Point:
     """Predictor, corrector and the point they lead to."""
     _, _, z, s = point
     is_row = jnp.isfinite(problem.rhs)
-    system = kkt.factorise(problem, z / s)
-    count = jnp.maximum(jnp.sum(jnp.where(is_row, 1.0, jnp.zeros_like(s)), 0), 1.0)
-    mean = lambda products: jnp.sum(jnp.where(is_row, products, 0.0), 0) / count
+    most = jnp.finfo(z.dtype).eps ** LARGEST_WEIGHT
+    system = kkt.factorise(problem, transposed, jnp.minimum(z / s, most))
+    count = jnp.maximum(jnp.sum(jnp.where(is_row, jnp.ones_like(s), 0.0), -1), 1.0)
+    mean = lambda products: jnp.sum(jnp.where(is_row, products, 0.0), -1) / count
     average = mean(s * z)
 
-    def improve(_: Array, state: tuple[Point, Array]) -> tuple[Point, Array]:
-        ahead, target = state
-        excess = jnp.where(is_row, s * z + ahead.s * ahead.z - target[None], 0.0)
-        step = _direction(problem, system, point, view, excess)
-        length = _longest(point, step)[None]
-        left = mean((s + length * step.s) * (z + length * step.z))
-        ratio = jnp.clip(left / jnp.where(average > 0, average, 1.0), 0.0, 1.0)
-        return step, jnp.maximum(ratio**3 * average, smoothing)
-
-    nowhere = jax.tree.map(jnp.zeros_like, point)
-    step, _ = jax.lax.fori_loop(0, 2, improve, (nowhere, smoothing))
-    length = _longest(point, step)[None]
+    above = lambda products, target: jnp.where(is_row, products - target[..., None], 0.0)
+    predictor = _direction(problem, system, point, view, above(s * z, smoothing), 0)
+    length = _longest(point, predictor)[..., None]
+    left = mean((s + length * predictor.s) * (z + length * predictor.z))
+    ratio = jnp.clip(left / jnp.where(average > 0, average, 1.0), 0.0, 1.0)
+    target = jnp.maximum(ratio**3 * average, smoothing)
+    excess = above(s * z + predictor.s * predictor.z, target)
+    step = _direction(problem, system, point, view, excess, NUM_REFINEMENTS)
+    length = _longest(point, step)[..., None]
     return jax.tree.map(lambda old, change: old + length * change, point, step)
 
 
@@ -301,10 +314,13 @@ class _Loop(NamedTuple):
     iteration: Array  # ()
 
 
-def _iterate(problem: Problem, smoothing: Array, num_iterations: int) -> Result:
+def _iterate(problem: Problem, smoothing: Array, limits: Limits) -> Result:
     """Steps until each problem is solved, given up or shown to have no solution."""
     accepted, wanted = tolerances(problem.linear.dtype)
+    if limits.tolerance is not None:
+        accepted = wanted = limits.tolerance
     batch = smoothing.shape
+    transposed = jnp.swapaxes(problem.inequality, -1, -2)
 
     def advance(loop: _Loop) -> _Loop:
         point = loop.point
@@ -314,18 +330,19 @@ def _iterate(problem: Problem, smoothing: Array, num_iterations: int) -> Result:
         is_better = is_active & (residual < loop.residual)
         waited = jnp.where(is_better, 0, loop.waited + 1)
         infeasible, unbounded = _proofs(problem, point, view)
-        status = jnp.where(loop.waited >= PATIENCE, GIVEN_UP, Status.STALLED)
+        patience = jnp.where(loop.residual <= accepted, 1, PATIENCE)
+        status = jnp.where(loop.waited >= patience, GIVEN_UP, Status.STALLED)
         status = jnp.where(unbounded > 1.0, Status.UNBOUNDED, status)
         status = jnp.where(infeasible > 1.0, Status.INFEASIBLE, status)
         status = jnp.where(residual <= wanted, Status.OPTIMAL, status)
         status = jnp.where(is_active, status, loop.status)
         is_ray = is_active & ((status == Status.INFEASIBLE) | (status == Status.UNBOUNDED))
         pick = lambda flag, new, old: jax.tree.map(
-            lambda n, o: jnp.where(flag[None], n, o), new, old
+            lambda n, o: jnp.where(flag[..., None], n, o), new, old
         )
         best = pick(is_better | is_ray, point, loop.best)
-        moved = _step(problem, point, view, smoothing)
-        is_finite = jnp.isfinite(functools.reduce(jnp.add, [part.sum(0) for part in moved]))
+        moved = _step(problem, transposed, point, view, smoothing)
+        is_finite = jnp.isfinite(functools.reduce(jnp.add, [part.sum(-1) for part in moved]))
         going = (status == Status.STALLED) & is_finite
         return _Loop(
             pick(going, moved, point),
@@ -345,7 +362,10 @@ def _iterate(problem: Problem, smoothing: Array, num_iterations: int) -> Result:
         jnp.zeros(batch, jnp.int32),
         jnp.int32(0),
     )
-    go_on = lambda loop: jnp.any(loop.status == Status.STALLED) & (loop.iteration < num_iterations)
+
+    def go_on(loop: _Loop) -> Array:
+        return jnp.any(loop.status == Status.STALLED) & (loop.iteration < limits.num_iterations)
+
     loop = jax.lax.while_loop(go_on, advance, loop)
     is_open = (loop.status == GIVEN_UP) | (loop.status == Status.STALLED)
     verdict = jnp.where(loop.residual <= accepted, Status.OPTIMAL, Status.STALLED)

@@ -1,4 +1,4 @@
-"""Newton's equations of dense quadratic programmes, the batch innermost.
+"""Newton's equations of dense quadratic programmes, the batch in front.
 
 Every inequality, bounds included, is a row of R x + s = h with s >= 0 and a multiplier z >= 0:
 
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 from jaxecon.solvers.linear import (
     Cholesky,
     cholesky,
-    cholesky_of_panels,
     cholesky_solve,
-    lower_panels,
-    product,
-    transposed_product,
+    identity_like,
+    matmul,
+    times,
+    transposed_times,
 )
 from jaxecon.types import Array
 
@@ -75,32 +75,32 @@ PROBLEM_RANKS = (2, 1, 2, 1, 2, 1)
 
 
 def rows(problem: Problem, x: Array) -> Array:
-    """R x, [rows, B]."""
-    values = product(problem.inequality, x)
-    return jnp.concatenate([values, -x, x]) if has_bounds(problem) else values
+    """R x, [..., rows]."""
+    values = times(problem.inequality, x)
+    return jnp.concatenate([values, -x, x], -1) if has_bounds(problem) else values
 
 
 def rows_transposed(problem: Problem, z: Array) -> Array:
-    """Rᵀ z, [n, B]."""
-    num_rows, size = problem.inequality.shape[:2]
-    total = transposed_product(problem.inequality, z[:num_rows])
+    """Rᵀ z, [..., n]."""
+    num_rows, size = problem.inequality.shape[-2:]
+    total = transposed_times(problem.inequality, z[..., :num_rows])
     if not has_bounds(problem):
         return total
-    return total - z[num_rows : num_rows + size] + z[num_rows + size :]
+    return total - z[..., num_rows : num_rows + size] + z[..., num_rows + size :]
 
 
 def has_bounds(problem: Problem) -> bool:
     """Whether the variables have bounds."""
-    return problem.rhs.shape[0] > problem.inequality.shape[0]
+    return problem.rhs.shape[-1] > problem.inequality.shape[-2]
 
 
 class System(NamedTuple):
     """What solving with the Newton matrix needs.
 
     Attributes:
-      weights: W, [rows, B].
+      weights: W, [..., rows].
       hessian: factor of H.
-      coupling: H⁻¹ Aᵀ, [n, p, B].
+      coupling: H⁻¹ Aᵀ, [..., n, p].
       schur: factor of A H⁻¹ Aᵀ; None where there are no equations.
     """
 
@@ -110,29 +110,33 @@ class System(NamedTuple):
     schur: Cholesky | None
 
 
-def factorise(problem: Problem, weights: Array) -> System:
-    """Eliminate everything but x, then x."""
+def factorise(problem: Problem, transposed: Array, weights: Array) -> System:
+    """Eliminate everything but x, then x.
+
+    Args:
+      problem: the problem.
+      transposed: Gᵀ, [..., n, m]. Products that need not transpose first are twice as fast.
+      weights: W, [..., rows].
+    """
     quadratic, _, equality, _, inequality, _ = problem
-    num_rows, size = inequality.shape[:2]
+    num_rows, size = inequality.shape[-2:]
     least = 10 * jnp.finfo(weights.dtype).eps  # where nothing else holds x
-    diagonal = jnp.full((size, weights.shape[-1]), least, weights.dtype)
+    diagonal = jnp.full((*weights.shape[:-1], size), least, weights.dtype)
     if has_bounds(problem):
-        diagonal = diagonal + weights[num_rows : num_rows + size] + weights[num_rows + size :]
-    weighted = inequality * weights[:num_rows, None]
-    panels = []
-    for panel in lower_panels(quadratic):
-        start, width = size - panel.shape[0], panel.shape[1]
-        columns = slice(start, start + width)
-        panel = panel + transposed_product(weighted[:, start:], inequality[:, columns])
-        panel = panel + transposed_product(equality[:, start:], equality[:, columns])
-        on_diagonal = jnp.eye(size - start, width, dtype=bool)[:, :, None]
-        panels.append(panel + jnp.where(on_diagonal, diagonal[start:, None], 0.0))
-    hessian = cholesky_of_panels(panels)
-    coupling = jnp.swapaxes(equality, 0, 1)
-    if not equality.shape[0]:
-        return System(weights, hessian, coupling, None)
-    coupling = cholesky_solve(hessian, coupling)
-    return System(weights, hessian, coupling, cholesky(product(equality, coupling)))
+        diagonal = diagonal + weights[..., num_rows : num_rows + size]
+        diagonal = diagonal + weights[..., num_rows + size :]
+    matrix = quadratic + identity_like(quadratic) * diagonal[..., None]
+    if num_rows:
+        weighted = transposed * weights[..., None, :num_rows]
+        matrix = matrix + matmul(weighted, inequality)
+    coupling = jnp.swapaxes(equality, -1, -2)
+    if not equality.shape[-2]:
+        return System(weights, cholesky(matrix), coupling, None)
+    hessian = cholesky(matrix + matmul(coupling, equality))
+    halfway = matmul(hessian.inverse, coupling)
+    coupling = matmul(jnp.swapaxes(hessian.inverse, -1, -2), halfway)
+    schur = cholesky(matmul(jnp.swapaxes(halfway, -1, -2), halfway))
+    return System(weights, hessian, coupling, schur)
 
 
 def _eliminated(problem: Problem, system: System, right: Unknowns) -> Unknowns:
@@ -140,31 +144,41 @@ def _eliminated(problem: Problem, system: System, right: Unknowns) -> Unknowns:
     stationarity, equations, inequalities = right
     weights = system.weights
     target = stationarity + rows_transposed(problem, weights * inequalities)
-    target = target + transposed_product(problem.equality, equations)
+    target = target + transposed_times(problem.equality, equations)
     x = cholesky_solve(system.hessian, target)
     y = equations
     if system.schur is not None:
-        y = cholesky_solve(system.schur, product(problem.equality, x) - equations)
-        x = x - product(system.coupling, y)
+        y = cholesky_solve(system.schur, times(problem.equality, x) - equations)
+        x = x - times(system.coupling, y)
     z = weights * (rows(problem, x) - inequalities)
     return Unknowns(x, y, z)
 
 
 def newton_solve(
-    problem: Problem, system: System, right: Unknowns, num_refinements: int = 1
+    problem: Problem, system: System, right: Unknowns, weights: Array, num_refinements: int
 ) -> Unknowns:
-    """Solves  Q x + Aᵀ y + Rᵀ z = right.x,  A x = right.y,  R x - z / W = right.z."""
+    """Solves  Q x + Aᵀ y + Rᵀ z = right.x,  A x = right.y,  R x - z / W = right.z.
 
-    def refine(index: Array, solution: Unknowns) -> Unknowns:
+    Args:
+      problem: the problem.
+      system: from `factorise`, with W or smaller weights. Smaller ones condition the factors better
+        and are made up for by refinement, each step of which is one of the method of multipliers.
+      right: right sides.
+      weights: W, [..., rows].
+      num_refinements: steps of iterative refinement.
+    """
+    safe = jnp.where(weights > 0, weights, 1.0)
+    solution = _eliminated(problem, system, right)
+
+    def refine(_: Array, solution: Unknowns) -> Unknowns:
         x, y, z = solution
-        slope = product(problem.quadratic, x) + rows_transposed(problem, z)
+        slope = times(problem.quadratic, x) + rows_transposed(problem, z)
         missing = Unknowns(
-            right.x - slope - transposed_product(problem.equality, y),
-            right.y - product(problem.equality, x),
-            jnp.where(index == 0, right.z, 0.0),  # holds after the first elimination
+            right.x - slope - transposed_times(problem.equality, y),
+            right.y - times(problem.equality, x),
+            jnp.where(weights > 0, right.z - rows(problem, x) + z / safe, 0.0),
         )
         step = _eliminated(problem, system, missing)
         return jax.tree.map(jnp.add, solution, step)
 
-    zeros = jax.tree.map(jnp.zeros_like, right)
-    return jax.lax.fori_loop(0, num_refinements + 1, refine, zeros)
+    return jax.lax.fori_loop(0, num_refinements, refine, solution)

@@ -1,11 +1,10 @@
 """Small symmetric positive definite systems by the thousand: Cholesky from products alone.
 
-The batch is the innermost axis of every array, `[n, n, B]` (see `batching.py`), so every operation
-fills whole vectors. No library routine is called: batched LAPACK is slower at these sizes, and in
-jax 0.10 concurrent calls of it can hang on CPUs (docs/cpu-runtime.md).
-
-XLA fuses sums into whatever reads them and works them out again for each reader, but keeps the
-results of divisions. Every value here that is read often is therefore made by a division.
+No library routine is called: batched LAPACK is slower at these sizes, and in jax 0.10 concurrent
+calls of it can hang on CPUs (docs/cpu-runtime.md). Blocks of eight columns are factorised entry by
+entry, with the batch innermost, where every operation fills whole vectors; matrix products do the
+rest. A factor is kept as the inverse of its triangle, A⁻¹ = Vᵀ V: a solve is then two products
+instead of n steps that wait for each other.
 """
 
 from typing import NamedTuple
@@ -15,72 +14,81 @@ import jax.numpy as jnp
 
 from jaxecon.types import Array
 
-WIDTH = 8  # columns of a panel
-CHUNK = 32  # terms of a sum that are written out
+WIDTH = 8  # columns of a block
+ONE_BLOCK = 12  # largest matrix that is a single block
 
 
 class Cholesky(NamedTuple):
-    """L of A = L Lᵀ, lower triangular, cut into panels of columns.
+    """V = L⁻¹ of A = L Lᵀ.
 
     Attributes:
-      panels: each [rows, width, B], the columns from their triangular block downwards; what stands
-        above the diagonal of the block is not part of L.
-      is_definite: [B] bool, no pivot had to be raised.
+      inverse: V, [..., n, n], lower triangular.
+      is_definite: [...] bool, no pivot was dropped.
     """
 
-    panels: tuple[Array, ...]
+    inverse: Array
     is_definite: Array
 
 
 def cholesky(matrix: Array) -> Cholesky:
-    """Cholesky factors of symmetric positive definite matrices, A = L Lᵀ.
+    """Inverse Cholesky factors of symmetric positive definite matrices.
 
-    A pivot below n·eps of the diagonal entry it came from is raised to that (or to the smallest
-    normal number if the entry is not positive). Finite matrices hence give finite factors even when
-    singular or indefinite, as long as nothing overflows; A is then changed along those pivots.
+    A pivot below n·eps of the diagonal entry it came from counts as zero: its row of V vanishes, and
+    solves have no part along it. Singular and indefinite matrices hence have finite factors.
 
     Args:
-      matrix: A, [n, n, B] with n >= 1; only its lower triangle is read. Compile time grows with
-        the number of panels, n/8, squared: meant for n up to about 100.
+      matrix: A, [..., n, n] with n >= 1. Compile time grows with n: meant for n up to about 100.
 
     Returns:
       The factors, for `cholesky_solve`.
     """
-    return cholesky_of_panels(lower_panels(matrix))
+    size = matrix.shape[-1]
+    info = jnp.finfo(matrix.dtype)
+    diagonal = jnp.diagonal(matrix, axis1=-2, axis2=-1)
+    floor = jnp.maximum(size * info.eps * diagonal, info.tiny)
+    if size <= ONE_BLOCK:
+        return Cholesky(*_factorise_block(matrix, floor))
+    table = jnp.concatenate([matrix, identity_like(matrix)], -1)  # [A | I] becomes [Lᵀ | V]
+    done = table[..., :0, :]
+    is_definite = jnp.ones(matrix.shape[:-2], bool)
+    for start in range(0, size, WIDTH):
+        block = slice(start, min(start + WIDTH, size))
+        rows = table[..., block, start:]
+        if start:
+            left = jnp.swapaxes(done[..., block], -1, -2)  # of L, beside the block
+            rows = rows - matmul(left, done[..., start:])
+        small, is_high = _factorise_block(rows[..., : rows.shape[-2]], floor[..., block])
+        is_definite &= is_high
+        padding = jnp.zeros((*rows.shape[:-1], start), rows.dtype)
+        done = jnp.concatenate([done, jnp.concatenate([padding, matmul(small, rows)], -1)], -2)
+    return Cholesky(done[..., size:], is_definite)
 
 
-def lower_panels(matrix: Array) -> list[Array]:
-    """The lower triangle of matrices [n, n, B] in panels of eight columns, [rows, width, B]."""
-    size = matrix.shape[0]
-    return [matrix[start:, start : start + WIDTH] for start in range(0, size, WIDTH)]
+def _factorise_block(matrix: Array, floor: Array) -> tuple[Array, Array]:
+    """(L⁻¹, whether no pivot was dropped) of blocks [..., w, w], by elimination in [A | I].
 
+    Each step moves its pivot row to the bottom and drops its pivot column for one of I, so every
+    step is the same program and w of them leave the rows of L⁻¹ in order.
+    """
+    width = matrix.shape[-1]
+    table = jnp.moveaxis(matrix, (-2, -1), (0, 1))
+    floor = jnp.moveaxis(floor, -1, 0)
+    index = jnp.reshape(jnp.arange(width - 1), (-1,) + (1,) * (matrix.ndim - 2))
 
-def cholesky_of_panels(panels: list[Array]) -> Cholesky:
-    """`cholesky` of matrices given as `lower_panels`."""
-    size, _, batch = panels[0].shape
-    info = jnp.finfo(panels[0].dtype)
-    is_definite = jnp.ones(batch, bool)
-    finished: list[list[Array]] = []  # columns of each panel
-    for start, panel in zip(range(0, size, WIDTH), panels, strict=True):
-        width = panel.shape[1]
-        diagonal = jnp.stack([panel[row, row] for row in range(width)])
-        floor = jnp.maximum(size * info.eps * diagonal, info.tiny)
-        least = jnp.sqrt(floor)
-        for first, earlier in zip(range(0, start, WIDTH), finished, strict=True):
-            for column in earlier:
-                below = column[start - first :]
-                panel = panel - below[:, None] * below[None, :width]
-        columns = []
-        for step in range(width):
-            is_high = panel[step, 0] > floor[step]
-            is_definite &= is_high
-            root = jnp.sqrt(jnp.maximum(panel[step, 0], 0.0))
-            root = jnp.maximum(root, least[step])  # x / sqrt alone would become a product
-            column = panel[:, 0] / root[None]  # [rows, B]
-            columns.append(column)
-            panel = panel[:, 1:] - column[:, None] * column[None, step + 1 : width]
-        finished.append(columns)
-    return Cholesky(tuple(jnp.stack(columns, axis=1) for columns in finished), is_definite)
+    def eliminate(step: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        table, is_high = state
+        pivot, least = table[0, 0], floor[step]
+        root = jnp.sqrt(jnp.maximum(pivot, least))
+        scale = jnp.where(pivot > least, 1.0 / root, 0.0)[None]
+        row = jnp.concatenate([table[0, 1:], jnp.ones_like(table[0, :1])]) * scale
+        share = jnp.where(index < width - 1 - step, table[1:, 0] * scale, 0.0)
+        rest = jnp.concatenate([table[1:, 1:], jnp.zeros_like(table[1:, :1])], 1)
+        rest = rest - share[:, None] * row[None]
+        return jnp.concatenate([rest, row[None]]), is_high & (pivot > least)
+
+    start = table, jnp.ones(matrix.shape[:-2], bool)
+    table, is_high = jax.lax.fori_loop(0, width, eliminate, start, unroll=2)
+    return jnp.moveaxis(table, (0, 1), (-2, -1)), is_high
 
 
 def cholesky_solve(factor: Cholesky, rhs: Array) -> Array:
@@ -88,76 +96,41 @@ def cholesky_solve(factor: Cholesky, rhs: Array) -> Array:
 
     Args:
       factor: of A, from `cholesky`.
-      rhs: b, [n, B], or [n, k, B] for k right-hand sides.
+      rhs: b, [..., n].
 
     Returns:
-      x, in the shape of `rhs`.
+      x, [..., n].
     """
-    like = (slice(None), slice(None)) if rhs.ndim == 2 else (slice(None), None, slice(None))
-    halfway: list[Array] = []  # L⁻¹ b, panel by panel
-    for panel in factor.panels:
-        width = panel.shape[1]
-        rest, parts = rhs[:width], []
-        for step in range(width):
-            parts.append(rest[0] / panel[step, step][like[1:]])
-            rest = rest[1:] - panel[step + 1 : width, step][like] * parts[-1][None]
-        halfway.append(jnp.stack(parts))
-        rhs = rhs[width:] - product(panel[width:], halfway[-1])
-    solution: list[Array] = []
-    for panel, rest in zip(reversed(factor.panels), reversed(halfway), strict=True):
-        width = first = panel.shape[1]
-        for later in solution:
-            rest = rest - transposed_product(panel[first : first + later.shape[0]], later)
-            first += later.shape[0]
-        parts = []
-        for step in reversed(range(width)):
-            parts.insert(0, rest[step] / panel[step, step][like[1:]])
-            rest = rest[:step] - panel[step, :step][like] * parts[0][None]
-        solution.insert(0, jnp.stack(parts))
-    return jnp.concatenate(solution)
+    return transposed_times(factor.inverse, times(factor.inverse, rhs))
 
 
-def product(left: Array, right: Array) -> Array:
-    """Products L R of matrices, [r, m, B], with vectors [m, B] or matrices [m, c, B]."""
-    return transposed_product(jnp.swapaxes(left, 0, 1), right)
+def times(matrix: Array, vector: Array) -> Array:
+    """[..., m, n] times [..., n]."""
+    return jnp.einsum("...mn,...n->...m", matrix, vector, precision=jax.lax.Precision.HIGHEST)
 
 
-def transposed_product(left: Array, right: Array) -> Array:
-    """Products Lᵀ R of matrices, [m, r, B], with vectors [m, B] or matrices [m, c, B].
-
-    A sum of m terms, in chunks that are written out: the compiler fuses each into one pass over the
-    result, and compiles a single one for all of them.
-    """
-    num_terms = left.shape[0]
-    rest = num_terms % CHUNK if num_terms > CHUNK else num_terms
-    total = jnp.zeros((left.shape[1], *right.shape[1:]), left.dtype)
-    total = _add_terms(total, left[:rest], right[:rest])
-    if rest == num_terms:
-        return total
-
-    def add_chunk(index: Array, total: Array) -> Array:
-        start = rest + CHUNK * index
-        cut = lambda array: jax.lax.dynamic_slice_in_dim(array, start, CHUNK)
-        return _add_terms(total, cut(left), cut(right))
-
-    return jax.lax.fori_loop(0, num_terms // CHUNK, add_chunk, total)
+def transposed_times(matrix: Array, vector: Array) -> Array:
+    """[..., m, n] transposed times [..., m]."""
+    return jnp.einsum("...mn,...m->...n", matrix, vector, precision=jax.lax.Precision.HIGHEST)
 
 
-def _add_terms(total: Array, left: Array, right: Array) -> Array:
-    for term in range(left.shape[0]):
-        factor = left[term] if right.ndim == 2 else left[term][:, None]
-        total = total + factor * right[term][None]
-    return total
+def matmul(left: Array, right: Array) -> Array:
+    """[..., m, k] times [..., k, n], in full precision on every device."""
+    return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
+
+
+def identity_like(matrix: Array) -> Array:
+    """Identities in the shape of [..., n, n]."""
+    return jnp.broadcast_to(jnp.eye(matrix.shape[-1], dtype=matrix.dtype), matrix.shape)
 
 
 def is_semidefinite(matrix: Array) -> Array:
-    """[B] whether symmetric matrices [n, n, B] are positive semidefinite up to rounding.
+    """[...] whether symmetric matrices [..., n, n] are positive semidefinite up to rounding.
 
     Cholesky's method meets no pivot <= 0 once 100 n eps of the largest diagonal entry is added.
     """
-    size = matrix.shape[0]
+    size = matrix.shape[-1]
     info = jnp.finfo(matrix.dtype)
-    diagonal = jnp.stack([matrix[row, row] for row in range(size)])
-    shift = 100 * size * info.eps * jnp.maximum(diagonal.max(0), jnp.sqrt(info.tiny))
-    identity = jnp.eye(size, dtype=matrix.dtype)[:, :, None]
-    return cholesky(matrix + identity * shift[None, None]).is_definite
+    largest = jnp.diagonal(matrix, axis1=-2, axis2=-1).max(-1)
+    shift = 100 * size * info.eps * jnp.maximum(largest, jnp.sqrt(info.tiny))
+    return cholesky(matrix + identity_like(matrix) * shift[..., None, None]).is_definite

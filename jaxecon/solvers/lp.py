@@ -24,6 +24,7 @@ def linear_programme(
     upper: Any = None,
     smoothing: Any = 0.0,
     num_iterations: int = 60,
+    tolerance: float | None = None,
 ) -> Solution:
     """Minimum of a linear function on a polyhedron.
 
@@ -33,7 +34,7 @@ def linear_programme(
     Args:
       cost: c, [..., n] objective per unit.
       equality_matrix, equality_rhs, inequality_matrix, inequality_rhs, lower, upper, smoothing,
-        num_iterations: as in `quadratic_programme`.
+        num_iterations, tolerance: as in `quadratic_programme`.
 
     Returns:
       `Solution`, with `status` for infeasible and unbounded programmes.
@@ -55,4 +56,5 @@ def linear_programme(
         upper=upper,
         smoothing=smoothing,
         num_iterations=num_iterations,
+        tolerance=tolerance,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from jaxecon.solvers import implicit
 from jaxecon.solvers.batching import broadcast_leading
 from jaxecon.solvers.checking import as_floats, common_dtype, concrete, require
-from jaxecon.solvers.interior_point import Status
+from jaxecon.solvers.interior_point import Limits, Status
 from jaxecon.solvers.kkt import PROBLEM_RANKS, Problem
 from jaxecon.types import Array
 
@@ -49,8 +49,8 @@ class Solution(NamedTuple):
       gap: [...] objective units, sum of slacks times multipliers: the distance to the optimal
         objective, up to the residual.
       status: [...] int32, one of `Status`.
-      converged: [...] bool, status is OPTIMAL: the residual is at most 1e-8 in float64 and 1e-4 in
-        float32.
+      converged: [...] bool, status is OPTIMAL: the residual is at most `tolerance`, by default
+        1e-8 in float64 and 1e-4 in float32.
     """
 
     value: Array
@@ -76,6 +76,7 @@ def quadratic_programme(
     upper: Any = None,
     smoothing: Any = 0.0,
     num_iterations: int = 60,
+    tolerance: float | None = None,
 ) -> Solution:
     """Minimum of a convex quadratic function on a polyhedron.
 
@@ -97,6 +98,9 @@ def quadratic_programme(
         of 0. The answer is then a smooth function of the problem, and up to mu times the number of
         inequalities from the optimal objective.
       num_iterations: most interior-point steps; each problem stops by itself, usually at 8 to 20.
+      tolerance: relative residual at which a problem's steps end and up to which it counts as
+        converged. None ends them at 1e-11 in float64 and 1e-6 in float32, and counts 1e-8 and 1e-4
+        as converged. 1e-6 saves a quarter of the steps in float64.
 
     Returns:
       `Solution`. Its derivatives are exact for mu > 0 and tend, for mu to 0, to those of the
@@ -117,6 +121,8 @@ def quadratic_programme(
         "lower": lower,
         "upper": upper,
     }
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise ValueError(f"tolerance must lie between 0 and 1, or be None, got {tolerance}.")
     has_bounds = lower is not None or upper is not None
     arrays = _complete(given)
     _check_numbers(arrays, smoothing)
@@ -127,7 +133,7 @@ def quadratic_programme(
         full = broadcast_leading(floats, ranks)
     except ValueError as error:
         raise ValueError(f"The leading axes of the arguments do not broadcast: {error}") from None
-    return _solve(*full, has_bounds=has_bounds, num_iterations=num_iterations)
+    return _solve(*full, has_bounds=has_bounds, limits=Limits(num_iterations, tolerance))
 
 
 def _complete(given: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +187,7 @@ def _check_numbers(arrays: dict[str, Any], smoothing: Any) -> None:
     )
 
 
-@functools.partial(jax.jit, static_argnames=("has_bounds", "num_iterations"))
+@functools.partial(jax.jit, static_argnames=("has_bounds", "limits"))
 def _solve(
     quadratic: Array,
     linear: Array,
@@ -194,7 +200,7 @@ def _solve(
     smoothing: Array,
     *,
     has_bounds: bool,
-    num_iterations: int,
+    limits: Limits,
 ) -> Solution:
     """Stack the inequalities, solve, and take the answer apart."""
     symmetric = 0.5 * (quadratic + jnp.swapaxes(quadratic, -1, -2))
@@ -202,7 +208,7 @@ def _solve(
     rhs = jnp.concatenate([inequality_rhs, *bounds], -1)
     problem = Problem(symmetric, linear, equality, equality_rhs, inequality, rhs)
     is_valid = _is_valid(problem, smoothing)
-    optimum = implicit.optimum(num_iterations, *_made_harmless(problem, smoothing, is_valid))
+    optimum = implicit.optimum(limits, *_made_harmless(problem, smoothing, is_valid))
     x, y, z, s = optimum.point
     status = jnp.where(is_valid, optimum.status, Status.INVALID)
     has_point = (status != Status.INVALID)[..., None]

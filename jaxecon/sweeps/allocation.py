@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxecon.envs.allocation.draws import Episodes, draw_blocks
 from jaxecon.envs.allocation.economy import as_float
 from jaxecon.envs.allocation.registry import RULES
-from jaxecon.envs.allocation.simulate import Episodes, draw_blocks, measure_blocks, replay_policy
+from jaxecon.envs.allocation.simulate import measure_blocks, replay_policy
 from jaxecon.suggest import unknown_name
 from jaxecon.sweeps import plots
 from jaxecon.sweeps.statistics import mean_interval

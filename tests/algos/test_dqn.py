@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 import jaxecon
-from jaxecon.algos import DQNConfig, dqn, make_dqn, replay, train, train_iterations
+from jaxecon.algos import (
+    DQNConfig,
+    DQNHyperparams,
+    make_dqn,
+    q_learning,
+    replay,
+    train,
+    train_iterations,
+)
 from jaxecon.algos.observed import Observed
 from jaxecon.algos.registry import ALGORITHMS
 from jaxecon.networks.value import make_q_network
@@ -152,9 +160,9 @@ def test_random_actions_are_even_over_the_legal_ones(key):
     noise = jax.random.uniform(key, (30_000, 4))
     mask = jnp.tile(jnp.array([True, False, True]), (30_000, 1))
     value = jnp.tile(jnp.array([1.0, 5.0, 0.0]), (30_000, 1))
-    counts = np.bincount(dqn.epsilon_greedy(value, mask, noise, 0.6), minlength=3) / 30_000
+    counts = np.bincount(q_learning.epsilon_greedy(value, mask, noise, 0.6), minlength=3) / 30_000
     np.testing.assert_allclose(counts, [0.7, 0.0, 0.3], atol=0.015)  # 5 standard deviations
-    assert (dqn.epsilon_greedy(value, mask, noise, 0.0) == 0).all()
+    assert (q_learning.epsilon_greedy(value, mask, noise, 0.0) == 0).all()
 
 
 def test_double_targets_are_chosen_by_one_network_and_valued_by_the_other():
@@ -170,17 +178,17 @@ def test_double_targets_are_chosen_by_one_network_and_valued_by_the_other():
     )
     online = jnp.array([[1.0, 2.0]] * 3)
     target = jnp.array([[10.0, 4.0]] * 3)
-    np.testing.assert_array_equal(dqn.td_target(window, online, target), [3.0, 6.0, 1.0])
-    np.testing.assert_array_equal(dqn.td_target(window, target, target), [6.0, 6.0, 1.0])
+    np.testing.assert_array_equal(q_learning.td_target(window, online, target), [3.0, 6.0, 1.0])
+    np.testing.assert_array_equal(q_learning.td_target(window, target, target), [6.0, 6.0, 1.0])
 
 
 def test_epsilon_falls_linearly_after_learning_starts():
-    hparams = dqn.DQNHyperparams(
+    hparams = DQNHyperparams(
         epsilon_start=0.8, epsilon_end=0.2, epsilon_share=0.5, total_steps=400.0, learning_starts=50
     )
     steps = jnp.array([0.0, 49.0, 50.0, 100.0, 200.0, 400.0])
     expected = [1.0, 1.0, 0.65, 0.5, 0.2, 0.2]
-    np.testing.assert_allclose(dqn.epsilon_at(steps, hparams), expected, rtol=1e-6)
+    np.testing.assert_allclose(q_learning.epsilon_at(steps, hparams), expected, rtol=1e-6)
 
 
 def test_a_dueling_network_ranks_by_advantage_around_the_value(key):

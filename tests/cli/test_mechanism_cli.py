@@ -53,10 +53,36 @@ def test_picture_table_report_and_parameters_are_saved(finished, study_folder, j
     assert np.isfinite(attack.relative_gain).all()
 
 
+TINY_AUCTION = ["pool_size=32", "batch_size=16", "attack_steps=1", "hidden_sizes=[4]"]
+TINY_AUCTION += ["num_eval_types=8", "eval_restarts=1", "eval_steps=2"]
+
+
+def test_an_auctions_revenue_comes_with_both_estimates_of_regret(jaxecon_command, tmp_path):
+    settings = [part for name in TINY_AUCTION for part in ("--config", name)]
+    command = ["mechanism", "train", "regretnet", "--bidders", "2", "--items", "1"]
+    command += ["--steps", "64", "--seeds", "1", "--judged", "2", *settings]
+    status, out, err = jaxecon_command(*command, "--out", tmp_path / "run", "--json")
+    assert status == 0, err
+    summary = json.loads(out)
+    (row,) = summary["auctions"]
+    assert (row["config"], row["seed"]) == (0, 0)
+    assert 0.0 < row["revenue"] < 1.0
+    assert 0.0 <= row["regret_found"] <= row["regret_bound"] + 1e-9  # rounding
+    assert row["regret_found_max"] <= row["regret_bound_max"] + 1e-9
+    assert summary["frontier"][0]["name"] in ("weight 5", "config 0")
+    stored = (tmp_path / "run" / "study.toml").read_text()
+    assert 'mode = "log_ratio"' in stored, "the recipe is where a user starts"
+    assert "pool_size = 32\n" in stored, "what the user says goes before the recipe"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "expff"], "Did you mean 'expf'"),
+        (
+            ["train", "rochetnet", "--bidders", "2", "--out", "runs/never"],
+            "RochetNet must face 1 bidder, got 2; use RegretNet",
+        ),
         (["train", "exs", "--weights", "1,two"], "--weights must be numbers such as 1,2,4"),
         (["train", "exs", "--config", "widht=3"], "Did you mean 'width'"),
         (["train", "exs", "--set", "learning_rate=0"], "learning_rate must be above 0"),

@@ -80,8 +80,9 @@ def test_the_simplex_density_integrates_to_one():
     np.testing.assert_allclose(head.to_action(latents)[:, 0], weights, atol=1e-5)
 
 
-def test_the_softmax_map_inverts_and_reports_its_volume(key):
-    bijector = heads.SoftmaxCentered()
+@pytest.mark.parametrize("first", [False, True])
+def test_the_softmax_map_inverts_and_reports_its_volume(first, key):
+    bijector = heads.SoftmaxCentered(first)
     z = jax.random.normal(key, (4,))
     weights, log_det = bijector.forward_and_log_det(z)
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-6)

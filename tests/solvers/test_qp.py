@@ -7,7 +7,7 @@ import pytest
 
 from jaxecon.solvers import Status, quadratic_programme
 
-solve = jax.jit(quadratic_programme, static_argnames="num_iterations")
+solve = jax.jit(quadratic_programme, static_argnames=("num_iterations", "tolerance"))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -140,6 +140,34 @@ def test_gradients_match_finite_differences_in_every_input(smoothing):
         np.testing.assert_allclose(exact, numeric, rtol=2e-4, atol=1e-5, err_msg=name)
 
 
+def test_single_precision_gradients_are_finite_and_near_those_in_double():
+    problem = programmes(8, 200, 8, 0, 12)
+    problem["quadratic"] = problem["quadratic"] + 0.1 * np.eye(8)
+    for name in ("lower", "upper"):
+        problem[name] = np.tile(problem[name], (200, 1))
+    weight = np.random.default_rng(9).normal(size=(200, 8))
+    slope = jax.jit(jax.grad(lambda p, w: (solve(**p).value * w).sum()))
+    exact = slope(problem, weight)
+    single = {name: array.astype(np.float32) for name, array in problem.items()}
+    for name, found in slope(single, weight.astype(np.float32)).items():
+        assert found.dtype == np.float32
+        if not found.size:
+            continue
+        found, best = np.asarray(found), np.asarray(exact[name])
+        assert np.isfinite(found).all(), name
+        error = np.abs(found - best) / (1.0 + np.abs(best).max())
+        assert np.median(error) < 1e-5, name  # a degenerate row may fall to either side
+        assert np.quantile(error, 0.95) < 1e-2, name
+
+
+def test_a_loose_tolerance_is_kept_and_saves_steps():
+    problem = programmes(10, 50, 5, 2, 6)
+    loose, tight = solve(**problem, tolerance=1e-4), solve(**problem)
+    assert loose.converged.all()
+    assert loose.residual.max() <= 1e-4
+    assert np.median(loose.residual) > 1e3 * np.median(tight.residual)
+
+
 def test_jit_vmap_and_grad_compose():
     problem = programmes(4, 5, 5, 0, 6)
     score = lambda q, p: (quadratic_programme(**(p | {"linear": q})).value ** 2).sum()
@@ -181,6 +209,7 @@ def test_the_flag_tells_the_truth(dtype):
         ({"lower": np.array([0.0, np.nan])}, "lower must be"),
         ({"upper": np.ones(3)}, "upper must be"),
         ({"smoothing": -1.0}, "smoothing must be finite and at least 0"),
+        ({"tolerance": 2.0}, "tolerance must lie between 0 and 1"),
     ],
 )
 def test_bad_numbers_are_refused_by_name(change, message):

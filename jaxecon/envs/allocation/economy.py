@@ -29,10 +29,13 @@ class EnvParams(base.EnvParams):
     persistence: float = 0.0  # of the log of a common arrival intensity, per step
     volatility: float = 0.0  # standard deviation of its innovations; 0 leaves arrivals independent
     least_arrival: float = 1.0  # each episode thins agent i's arrivals by r_i ~ U(least_arrival, 1)
-    size_spread: float = 0.0  # and scales its sizes by s_i ~ U(1 - spread, 1 + spread)
-    budget_spread: float = (
-        0.0  # and the budget, beyond expected demand, by U(1 - spread, 1 + spread)
+    common_arrival: float = (
+        1.0  # and all agents' alike, by a factor from this to 1, even in its log
     )
+    size_spread: float = 0.0  # and scales its sizes by s_i ~ U(1 - spread, 1 + spread)
+    budget_spread: float = 0.0  # and its budget over expected demand by U(1 - spread, 1 + spread)
+    discount_centre: float = 0.0  # λ that "lambda" actions add to
+    discount_reach: float = 2.0  # most that they add or take away
     max_steps_in_episode: int = 40
 
 
@@ -64,11 +67,14 @@ def check_params(params: EnvParams) -> None:
     )
     for name in ("mean_size", "size_deviation", "weight", "budget", "size_floor", "least_size"):
         require(name, getattr(params, name), _is_amount, "finite and at least 0")
-    for name in ("forecast_scale", "volatility"):
+    for name in ("forecast_scale", "volatility", "discount_reach"):
         require(name, getattr(params, name), _is_amount, "finite and at least 0")
     require("persistence", params.persistence, lambda x: np.abs(x) < 1.0, "between -1 and 1")
     for name in ("least_arrival", "size_spread", "budget_spread"):
         require(name, getattr(params, name), lambda x: (x >= 0.0) & (x <= 1.0), "between 0 and 1")
+    above_0 = lambda x: (x > 0.0) & (x <= 1.0)
+    require("common_arrival", params.common_arrival, above_0, "above 0 and at most 1")
+    require("discount_centre", params.discount_centre, np.isfinite, "finite")
     shapes = {
         name: np.shape(getattr(params, name))
         for name in ("arrival_probability", "mean_size", "size_deviation")

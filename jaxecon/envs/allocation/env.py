@@ -11,14 +11,14 @@ import numpy as np
 from jaxecon.econ.portfolio import normalise_weights
 from jaxecon.envs import base
 from jaxecon.envs.allocation import demand as laws
+from jaxecon.envs.allocation import features
+from jaxecon.envs.allocation.draws import draw_blocks, draw_traits, episode_budget
 from jaxecon.envs.allocation.economy import EnvParams, EnvState, as_float
 from jaxecon.envs.allocation.measures import episode_measures
 from jaxecon.envs.allocation.planning import SPLITS, Split, discounted_demand, present_share
 from jaxecon.envs.allocation.registry import BASELINES, RULES
 from jaxecon.envs.allocation.simulate import (
-    draw_blocks,
-    draw_traits,
-    episode_budget,
+    hindsight_welfare,
     measure_blocks,
     most_to_give,
     welfare_floor,
@@ -29,10 +29,9 @@ from jaxecon.types import Array, Key
 
 Action = Literal["lambda", "per_agent_lambda", "simplex", "levels"]
 FillRule = Literal["per_step", "arrival_carry"]
+Reward = Literal["welfare", "regret"]
 
 LEVELS = (-1.0, -0.5, 0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0)  # discounts of the discrete actions
-NUM_GLOBALS = 5
-NUM_FEATURES = 6
 BASELINE_EPISODES = 512
 
 
@@ -44,20 +43,26 @@ class SequentialAllocation(base.Environment):
     lost to them under fill rule "per_step"; under "arrival_carry" an agent who asks again may also
     receive what it went without.
 
-    Action: "lambda" is the discount λ of SAFFE-D, and "per_agent_lambda" one for each agent, [N];
-    both are clipped to [-1, 3] and 0 is SAFFE. "levels" is one of 9 such discounts, `LEVELS`.
-    "simplex" divides the budget left, [N + 1] with the part to keep first; parts need not be exact
-    (see `econ.portfolio.normalise_weights`), and what exceeds an agent's request is kept too.
+    Action: "lambda" adds to the discount λ of SAFFE-D, [1], and "per_agent_lambda" to that of each
+    agent, [N]: λ is `discount_centre`, 0 by default, plus the action clipped to ±`discount_reach`.
+    λ = 0 is SAFFE; with a tuned centre, action 0 is the tuned rule. "levels" is the number of one
+    of 9 discounts, `LEVELS`. "simplex" divides the budget left, [N + 1] with the part to keep
+    first; parts need not be exact (see `econ.portfolio.normalise_weights`), and what exceeds an
+    agent's request is kept too.
 
     Reward: Σ w_i (log(ε + P_i + a_i) - log(ε + P_i)) with totals P before the step and ε = 0.001 of
-    an agent's mean demand. The return is log Nash welfare up to a constant.
+    an agent's mean demand in the episode. The return is log Nash welfare up to a constant. "regret"
+    takes off how much the same welfare of the offline optimum for all requests so far has risen by
+    those of this step. No action can change that, so the best policies stay the best, but the luck
+    of many or few requests cancels: the return is welfare less its optimum in hindsight, at most 0.
 
     Observation: [5 + 6 N], flat. First b/B, t/T, Σ x/B, Σ F/B, Σ S/B; then for each agent x, P, C,
-    F, S over an agent's mean demand and w: `split_observation` gives the table [N, 6] back, whose
-    order of rows should not matter to a policy. F and S are mean and standard deviation of demand
-    still to come, C the demand so far.
+    F, S over an agent's mean demand in the episode and w. `split_observation` gives the table
+    [N, 6] back, the order of whose rows does not matter to policies with the network "sets". F and
+    S are mean and standard deviation of demand still to come, C the demand so far.
 
-    Episodes end at the time limit, at most T, and together. Past step T nobody asks.
+    Episodes terminate after step T, when nobody asks any more, or are cut off at an earlier time
+    limit; in either case together.
 
     Attributes:
       num_agents_served: N; the player is the one who divides.
@@ -67,6 +72,7 @@ class SequentialAllocation(base.Environment):
       action: "lambda", "per_agent_lambda", "simplex" or "levels".
       split: how "lambda" actions divide an agent's share between now and later, "front" or
         "proportional", see `planning.present_share`.
+      reward: "welfare" or "regret"; policies learn from the second with far fewer episodes.
 
     Source: Hassanzadeh, Kreačić, Zeng, Xiao and Ganesh (2023), arXiv 2301.03758. Reward, demand
     laws and actions are our own.
@@ -78,6 +84,7 @@ class SequentialAllocation(base.Environment):
     fill_rule: FillRule = "per_step"
     action: Action = "lambda"
     split: Split = "proportional"
+    reward: Reward = "welfare"
 
     ends_together = True
 
@@ -89,6 +96,7 @@ class SequentialAllocation(base.Environment):
             "fill_rule": get_args(FillRule),
             "action": get_args(Action),
             "split": SPLITS,
+            "reward": get_args(Reward),
         }
         for name, valid in choices.items():
             if getattr(self, name) not in valid:
@@ -113,17 +121,18 @@ class SequentialAllocation(base.Environment):
         )
 
     def action_space(self, params: EnvParams) -> base.Box | base.Simplex | base.Discrete:
-        """Discounts in [-1, 3], parts of the budget, or the number of a discount."""
+        """Changes of discounts, parts of the budget, or the number of a discount."""
         if self.action == "levels":
             return base.Discrete(len(LEVELS))
         if self.action == "simplex":
             return base.Simplex(self.num_agents_served + 1)
         shape = (self.num_agents_served,) if self.action == "per_agent_lambda" else (1,)
-        return base.Box(LEVELS[0], LEVELS[-1], shape, jnp.result_type(float))
+        reach = as_float(params.discount_reach)
+        return base.Box(-reach, reach, shape, jnp.result_type(float))
 
     def observation_space(self, params: EnvParams) -> base.Box:
         """Globals and agents' features, [5 + 6 N], at least 0."""
-        size = NUM_GLOBALS + NUM_FEATURES * self.num_agents_served
+        size = features.NUM_GLOBALS + features.NUM_FEATURES * self.num_agents_served
         return base.Box(0.0, jnp.inf, (size,), jnp.result_type(float))
 
     def reset_env(self, key: Key, params: EnvParams) -> tuple[Array, EnvState]:
@@ -165,7 +174,8 @@ class SequentialAllocation(base.Environment):
         log_intensity = laws.step_of_log_intensity(state.log_intensity, normal, params)
         state = state.replace(log_intensity=log_intensity)
         state = self.ask(state, self._draw(key_requests, state, params))
-        return self.observe(key, state, action, params), state, reward, jnp.bool_(False), info
+        obs, is_over = self.observe(key, state, action, params), state.time >= self.num_steps
+        return obs, state, reward, is_over, info
 
     def allocate(self, state: EnvState, action: Array, params: EnvParams) -> Array:
         """What an action gives each agent, [N] units, feasible whatever the action."""
@@ -176,21 +186,28 @@ class SequentialAllocation(base.Environment):
             return within_budget(parts * state.budget, most, state.budget)
         future = self.outlook(state, params)
         weight = as_float(params.weight)
-        reckoned = discounted_demand(future.mean, future.deviation, self._discount(action))
+        reckoned = discounted_demand(future.mean, future.deviation, self._discount(action, params))
         amount = present_share(state.given, most, reckoned, weight, state.budget, self.split)
         return within_budget(amount, most, state.budget)
 
     def give(self, state: EnvState, allocation: Array, params: EnvParams) -> tuple[EnvState, Array]:
         """State after handing out [N] units, with nobody asking yet, and the reward."""
-        floor = welfare_floor(self.law, params)
-        gain = jnp.log1p(allocation / (floor + state.given))
+        weight = as_float(params.weight)
+        floor = welfare_floor(self.law, params, state.thinning * state.scale)
+        reward = jnp.sum(weight * jnp.log1p(allocation / (floor + state.given)))
+        if self.reward == "regret":
+            asked = jnp.stack([state.asked, state.asked - state.request], axis=1)  # [N, 2]
+            weights = jnp.broadcast_to(weight[:, None], asked.shape)
+            budget, floor = (jnp.broadcast_to(x, (2,)) for x in (state.total_budget, floor))
+            best = hindsight_welfare(asked, weights, budget, floor)
+            reward = reward - (best[0] - best[1])
         state = state.replace(
             time=state.time + 1,
             budget=jnp.maximum(state.budget - jnp.sum(allocation), 0.0),
             given=state.given + allocation,
             request=jnp.zeros_like(state.request),
         )
-        return state, jnp.sum(as_float(params.weight) * gain)
+        return state, reward
 
     def ask(self, state: EnvState, request: Array) -> EnvState:
         """State with requests, [N] units, on the table."""
@@ -203,21 +220,13 @@ class SequentialAllocation(base.Environment):
 
     def observe(self, key: Key, state: EnvState, action: Array | None, params: EnvParams) -> Array:
         """Globals and agents' features, [5 + 6 N], see the class."""
-        mean, deviation, _ = self.outlook(state, params)
-        typical = 1e3 * welfare_floor(self.law, params)
-        budget = jnp.where(state.total_budget > 0.0, state.total_budget, 1.0)
-        elapsed = state.time.astype(budget.dtype) / self.num_steps
-        sums = [jnp.sum(x) / budget for x in (state.request, mean, deviation)]
-        units = (state.request, state.given, state.asked, mean, deviation)
-        features = [x / typical for x in units] + [as_float(params.weight)]
-        shared = jnp.stack([state.budget / budget, elapsed, *sums])
-        return jnp.concatenate([shared, jnp.stack(features, axis=1).reshape(-1)])
+        future, weight = self.outlook(state, params), as_float(params.weight)
+        typical = 1e3 * welfare_floor(self.law, params, state.thinning * state.scale)
+        return features.observation(state, future, weight, typical, self.num_steps)
 
     def split_observation(self, obs: Array) -> tuple[Array, Array]:
         """(globals [..., 5], features [..., N, 6]) of observations [..., 5 + 6 N]."""
-        table = obs[..., NUM_GLOBALS:]
-        shape = (*obs.shape[:-1], self.num_agents_served, NUM_FEATURES)
-        return obs[..., :NUM_GLOBALS], jnp.reshape(table, shape)
+        return features.split(obs)
 
     def episode_summary(self, state: EnvState, params: EnvParams) -> dict[str, Array]:
         """Fairness and use of the budget, see `measures.episode_measures`."""
@@ -234,13 +243,14 @@ class SequentialAllocation(base.Environment):
             table[name] = {metric: float(np.mean(x)) for metric, x in measures.items()}
         return table
 
-    def _discount(self, action: Array) -> Array:
+    def _discount(self, action: Array, params: EnvParams) -> Array:
         """Discounts λ of an action, [N] or [1]."""
         if self.action == "levels":
             return as_float(LEVELS)[jnp.asarray(action, jnp.int32)][None]
         shape = (self.num_agents_served,) if self.action == "per_agent_lambda" else (1,)
         chex.assert_shape(action, shape)
-        return jnp.clip(as_float(action), LEVELS[0], LEVELS[-1])
+        reach = as_float(params.discount_reach)
+        return as_float(params.discount_centre) + jnp.clip(as_float(action), -reach, reach)
 
     def _draw(self, key: Key, state: EnvState, params: EnvParams) -> Array:
         """Requests of the step that the state has reached, [N] units."""

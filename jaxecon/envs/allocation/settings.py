@@ -10,12 +10,17 @@ from jaxecon.data.sites import Sites, load_sites
 from jaxecon.envs import base
 from jaxecon.envs.allocation.demand import Law
 from jaxecon.envs.allocation.economy import EnvParams, check_params
-from jaxecon.envs.allocation.env import Action, FillRule, SequentialAllocation
+from jaxecon.envs.allocation.env import Action, FillRule, Reward, SequentialAllocation
 from jaxecon.envs.allocation.planning import Split
 from jaxecon.suggest import unknown_name
 
 Setting = Literal[
-    "dense_symmetric", "dense_asymmetric", "sparse_symmetric", "sparse_asymmetric", "food_bank"
+    "dense_symmetric",
+    "dense_asymmetric",
+    "sparse_symmetric",
+    "sparse_asymmetric",
+    "food_bank",
+    "family",
 ]
 SETTINGS = get_args(Setting)
 GROUPS = {
@@ -23,6 +28,7 @@ GROUPS = {
     "sparse": SETTINGS[2:4],
     "all": SETTINGS[:4],
 }
+FAMILY = {"least_arrival": 0.5, "size_spread": 0.6, "budget_spread": 0.3}
 
 
 def make_sequential_allocation(
@@ -35,6 +41,7 @@ def make_sequential_allocation(
     fill_rule: FillRule = "per_step",
     action: Action = "lambda",
     split: Split = "proportional",
+    reward: Reward = "welfare",
     scarcity: float = 0.5,
     season: float = 0.0,
     seed: int = 0,
@@ -49,6 +56,11 @@ def make_sequential_allocation(
         sparse_symmetric     p = 2/T,               mu = 1
         sparse_asymmetric    p ~ U(1, 4)/T,         mu ~ U(0.5, 2)
         food_bank            70 sites, each expected once: `data.sites.synthetic_sites`
+        family               another economy in every episode, for training one policy for many
+
+    In the family p = 0.8 r_i with r_i = c U(1/2, 1) and c log-uniform from 2.5/T to 1, mu ~
+    U(0.4, 1.6), and the budget 0.7 to 1.3 times what `scarcity` says: from sparse to dense,
+    symmetric or not. Planners know an episode's p, mu and budget.
 
     Args:
       setting: one of these; asymmetric agents are drawn once, from `seed`.
@@ -56,7 +68,7 @@ def make_sequential_allocation(
         sets the number of agents. Sites without arrival probabilities are expected once each.
       num_agents: N, of the four standard settings.
       num_steps: T.
-      law, fill_rule, action, split: structure, see SequentialAllocation.
+      law, fill_rule, action, split, reward: structure, see SequentialAllocation.
       scarcity: budget over expected demand, if `budget` is not among the numbers.
       season: amplitude α in [0, 1] of one sine wave, p_t = p (1 + α sin(2π t / T)), cut off at 1.
       seed: of the asymmetric agents and the synthetic sites.
@@ -83,6 +95,8 @@ def make_sequential_allocation(
     else:
         tables = _from_sites(demand, num_steps, seed)
         numbers = {"least_size": 1.0} | numbers if demand is None else numbers
+    if demand is None and setting == "family":
+        numbers = FAMILY | {"common_arrival": min(2.5 / num_steps, 1.0)} | numbers
     wave = 1.0 + season * np.sin(2.0 * np.pi * np.arange(num_steps) / num_steps)
     probability = np.minimum(tables["rate"] * wave[:, None], 1.0)  # [T, N]
     rows = lambda x: jnp.asarray(np.broadcast_to(x, probability.shape), float)
@@ -102,15 +116,15 @@ def make_sequential_allocation(
     own.setdefault("budget", scarcity * float(expected.sum()))
     params = EnvParams(**own)
     check_params(params)
-    env = SequentialAllocation(len(expected), num_steps, law, fill_rule, action, split)
+    env = SequentialAllocation(len(expected), num_steps, law, fill_rule, action, split, reward)
     return env, params
 
 
 def _standard(setting: str, num_agents: int, num_steps: int, seed: int) -> tuple:
     """(rate [N], mean size [N]) of one of the four standard settings."""
     generator = np.random.default_rng(seed)
-    is_dense = setting.startswith("dense")
-    if setting.endswith("_symmetric"):
+    is_dense = setting == "family" or setting.startswith("dense")
+    if setting == "family" or setting.endswith("_symmetric"):
         common = 0.8 if is_dense else min(2.0 / num_steps, 1.0)
         return np.full(num_agents, common), np.ones(num_agents)
     bounds = (0.5, 1.0) if is_dense else (1.0 / num_steps, 4.0 / num_steps)

@@ -1,8 +1,4 @@
-"""Playing rules on many episodes at once, the same draws for every rule.
-
-Episodes are the last axis of every array and come in blocks that fit a core's cache, so that a
-step is a few dozen vector operations whatever the number of agents (see `solvers.batching`).
-"""
+"""Playing rules and policies on many episodes at once, the same draws for all of them."""
 
 import functools
 from typing import Any, NamedTuple
@@ -11,27 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxecon.envs.allocation import demand as laws
+from jaxecon.envs.allocation.draws import Episodes
 from jaxecon.envs.allocation.economy import EnvParams, as_float
 from jaxecon.envs.allocation.measures import episode_measures
 from jaxecon.envs.allocation.rules import Problem, Rule, View
-from jaxecon.types import Array, Key, Metrics
-
-EPISODES_PER_BLOCK = 256
-
-
-class Episodes(NamedTuple):
-    """Draws of whole episodes, E of them.
-
-    Attributes:
-      requests: x, [T, N, E] units.
-      budget: B, [E] units.
-      thinning, scale: r and s, [N, E].
-    """
-
-    requests: Array
-    budget: Array
-    thinning: Array
-    scale: Array
+from jaxecon.solvers.waterfill import waterfill
+from jaxecon.types import Array, Metrics
 
 
 class Played(NamedTuple):
@@ -44,74 +25,6 @@ class Played(NamedTuple):
 
     given: Array
     budget: Array
-
-
-def draw_traits(key: Key, params: EnvParams, shape: tuple[int, ...]) -> tuple[Array, ...]:
-    """(r, s, u) of episodes: thinning and scale of agents, `shape`, and what the budget varies by.
-
-    All are exactly 1 in an economy without spread. u has `shape` without its first axis.
-    """
-    key_thinning, key_scale, key_budget = jax.random.split(key, 3)
-    uniform = lambda key, shape: jax.random.uniform(key, shape, float)
-    least = as_float(params.least_arrival)
-    thinning = 1.0 - (1.0 - least) * uniform(key_thinning, shape)
-    either = lambda key, shape, spread: 1.0 + as_float(spread) * (2.0 * uniform(key, shape) - 1.0)
-    scale = either(key_scale, shape, params.size_spread)
-    return thinning, scale, either(key_budget, shape[1:], params.budget_spread)
-
-
-def episode_budget(params: EnvParams, thinning: Array, scale: Array, factor: Array) -> Array:
-    """B of an episode: the economy's, in proportion to the demand its agents lead one to expect.
-
-    Args:
-      params: the economy.
-      thinning, scale, factor: from `draw_traits`.
-
-    Returns:
-      [...] units.
-    """
-    expected = jnp.sum(as_float(params.arrival_probability) * as_float(params.mean_size), axis=0)
-    expected = jnp.reshape(expected, expected.shape + (1,) * (scale.ndim - 1))
-    total = jnp.sum(expected, axis=0)
-    ratio = jnp.sum(expected * thinning * scale, axis=0) / jnp.where(total > 0.0, total, 1.0)
-    return as_float(params.budget) * factor * jnp.where(total > 0.0, ratio, 1.0)
-
-
-def draw_episodes(key: Key, env: Any, params: EnvParams, num_episodes: int) -> Episodes:
-    """Requests and budgets of E episodes, of the same law as the environment's.
-
-    Args:
-      key: PRNG key.
-      env: a SequentialAllocation.
-      params: its economy.
-      num_episodes: E.
-    """
-    key_traits, key_first, key_path, key_requests = jax.random.split(key, 4)
-    num_steps, num_agents = env.num_steps, env.num_agents_served
-    thinning, scale, factor = draw_traits(key_traits, params, (num_agents, num_episodes))
-    normals = jax.random.normal(key_path, (num_steps, num_episodes), float)
-    first = laws.stationary_deviation(params) * jax.random.normal(key_first, (num_episodes,), float)
-
-    def advance(log_intensity: Array, normal: Array) -> tuple[Array, Array]:
-        return laws.step_of_log_intensity(log_intensity, normal, params), log_intensity
-
-    path: Array
-    _, path = jax.lax.scan(advance, first, normals)
-    common = laws.intensity(path, params)[:, None, :]  # [T, 1, E]
-    is_played = jnp.arange(num_steps) < jnp.asarray(params.max_steps_in_episode)
-    shape = (num_steps, num_agents, num_episodes)
-    table = lambda x: jnp.broadcast_to(as_float(x)[:, :, None], shape)
-    probability = jnp.minimum(table(params.arrival_probability) * common, 1.0) * thinning[None]
-    requests = laws.draw_requests(
-        key_requests,
-        env.law,
-        jnp.where(is_played[:, None, None], probability, 0.0),
-        table(params.mean_size),
-        table(params.size_deviation),
-        params,
-    )
-    budget = episode_budget(params, thinning, scale, factor)
-    return Episodes(requests * scale[None], budget, thinning, scale)
 
 
 def play(env: Any, params: EnvParams, rule: Rule, strength: Array, episodes: Episodes) -> Played:
@@ -160,10 +73,20 @@ def play(env: Any, params: EnvParams, rule: Rule, strength: Array, episodes: Epi
     return Played(given, budget)
 
 
-def welfare_floor(law: laws.Law, params: EnvParams) -> Array:
-    """What utility is raised by before its log is taken, 0.001 of an agent's mean demand, units."""
+def welfare_floor(law: laws.Law, params: EnvParams, factor: Array) -> Array:
+    """What utility is raised by before its log is taken, 0.001 of an agent's mean demand.
+
+    Args:
+      law: of request sizes.
+      params: the economy.
+      factor: r s, [N, ...] how expected demands of an episode's agents differ from the economy's.
+
+    Returns:
+      [...] units.
+    """
     expected = jnp.sum(laws.step_tables(law, params).mean, axis=0)
-    return jnp.maximum(1e-3 * jnp.mean(expected), jnp.finfo(expected.dtype).tiny)
+    expected = jnp.reshape(expected, expected.shape + (1,) * (factor.ndim - 1)) * factor
+    return jnp.maximum(1e-3 * jnp.mean(expected, axis=0), jnp.finfo(expected.dtype).tiny)
 
 
 def most_to_give(fill_rule: str, request: Array, asked: Array, given: Array) -> Array:
@@ -198,13 +121,6 @@ def _step_sums(tables: laws.Tables, episodes: Episodes) -> tuple:
     deviation = jnp.sqrt(jnp.sum(jnp.square(each.deviation), axis=1))
     after = lambda x: jnp.concatenate([x[1:], jnp.zeros_like(x[:1])])
     return (mean, deviation), (after(mean), after(deviation))
-
-
-def draw_blocks(key: Key, env: Any, params: EnvParams, num_episodes: int) -> Episodes:
-    """Draws of at least E episodes in blocks, leaves [num_blocks, ..., block]."""
-    size = min(num_episodes, EPISODES_PER_BLOCK)
-    keys = jax.random.split(key, -(-num_episodes // size))
-    return jax.lax.map(lambda key: draw_episodes(key, env, params, size), keys)
 
 
 def measure_blocks(
@@ -249,8 +165,24 @@ def measure_totals(env: Any, params: EnvParams, episodes: Episodes, given: Array
     asked = jnp.sum(episodes.requests, axis=0)
     weight = jnp.broadcast_to(as_float(params.weight)[:, None], asked.shape)
     measures = episode_measures(given, asked, weight, episodes.budget)
-    gained = jnp.log1p(given / welfare_floor(env.law, params))
-    return measures | {"return": jnp.sum(weight * gained, axis=0)}
+    floor = welfare_floor(env.law, params, episodes.thinning * episodes.scale)
+    gained = jnp.sum(weight * jnp.log1p(given / floor[None]), axis=0)
+    if env.reward == "regret":
+        gained = gained - hindsight_welfare(asked, weight, episodes.budget, floor)
+    return measures | {"return": gained}
+
+
+def hindsight_welfare(asked: Array, weight: Array, budget: Array, floor: Array) -> Array:
+    """Σ w log(1 + A*/ε) of the offline optimum A*, [...].
+
+    Args:
+      asked: D, [N, ...] units.
+      weight: w, [N, ...].
+      budget: B, [...] units.
+      floor: ε, [...] units, see `welfare_floor`.
+    """
+    best = waterfill(jnp.zeros_like(asked), asked, weight, budget, axis=0).value
+    return jnp.sum(weight * jnp.log1p(best / floor[None]), axis=0)
 
 
 @functools.partial(jax.jit, static_argnames=("env", "act"))

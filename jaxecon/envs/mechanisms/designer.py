@@ -18,16 +18,12 @@ from jaxecon.envs.mechanisms.population import (
     unflatten_types,
 )
 from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome
-from jaxecon.mechanisms.rules import EqualShare, PartialAllocation, ProportionalFairness
+from jaxecon.mechanisms.registry import RULES
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, Metrics
 
 Action = Literal["shares", "blend"]
-BASELINES = {
-    "proportional_fairness": ProportionalFairness(),
-    "partial_allocation": PartialAllocation(),
-    "equal_share": EqualShare(),
-}
+BASELINES = ("proportional_fairness", "partial_allocation", "equal_share")
 
 
 @struct.dataclass
@@ -115,8 +111,8 @@ class AllocationDesigner(AllocationEnvironment):
         if self.action == "blend":
             chex.assert_shape(action, ())
             equal = jnp.asarray(action, float) / (self.num_blends - 1)
-            fair = ProportionalFairness()(reports).allocation
-            return (1.0 - equal) * fair + equal * EqualShare()(reports).allocation
+            fair = RULES["proportional_fairness"](reports).allocation
+            return (1.0 - equal) * fair + equal * RULES["equal_share"](reports).allocation
         chex.assert_shape(action, (self.num_claimants + 1, self.num_resources))
         claims = jnp.maximum(jnp.asarray(action, float), 0.0)
         total = claims.sum(0, keepdims=True)
@@ -150,8 +146,8 @@ class AllocationDesigner(AllocationEnvironment):
     def baselines(self, params: AllocationParams) -> dict[str, dict[str, float]]:
         """Proportional fairness, partial allocation and equal share on 256 fresh instances."""
         return {
-            name: {metric: float(x) for metric, x in _score(self, rule, params).items()}
-            for name, rule in BASELINES.items()
+            name: {metric: float(x) for metric, x in _score(self, RULES[name], params).items()}
+            for name in BASELINES
         }
 
 

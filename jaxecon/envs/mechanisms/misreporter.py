@@ -16,24 +16,13 @@ from jaxecon.envs.mechanisms.population import (
     AllocationParams,
     flatten_types,
 )
-from jaxecon.mechanisms.base import AllocationTypes, Mechanism
+from jaxecon.mechanisms.base import AllocationTypes
 from jaxecon.mechanisms.exploitability import exploitability
-from jaxecon.mechanisms.rules import (
-    EqualShare,
-    PartialAllocation,
-    ProportionalFairness,
-    SerialRule,
-)
+from jaxecon.mechanisms.registry import RULES
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key
 
 Action = Literal["report", "menu"]
-MECHANISMS: dict[str, Mechanism] = {
-    "pf": ProportionalFairness(),
-    "pa": PartialAllocation(),
-    "equal_share": EqualShare(),
-    "serial": SerialRule(),
-}
 NUM_BASELINE_TYPES = 256
 
 
@@ -64,19 +53,19 @@ class Misreporter(AllocationEnvironment):
       num_claimants: N; they are part of the environment, the player is one of them.
       num_resources: M.
       family: law of values and demands.
-      mechanism: "pf", "pa", "equal_share" or "serial" (simultaneous eating).
+      mechanism: a name in `jaxecon.mechanisms.registry.RULES`.
       action: "report" or "menu".
       num_levels: L >= 2.
     """
 
-    mechanism: str = "pf"
+    mechanism: str = "proportional_fairness"
     action: Action = "report"
     num_levels: int = 3
 
     def __post_init__(self):
         super().__post_init__()
-        if self.mechanism not in MECHANISMS:
-            raise ValueError(unknown_name("mechanism", self.mechanism, MECHANISMS))
+        if self.mechanism not in RULES:
+            raise ValueError(unknown_name("mechanism", self.mechanism, RULES))
         if self.action not in get_args(Action):
             raise ValueError(unknown_name("action", self.action, get_args(Action)))
         if self.num_levels < 2:
@@ -96,7 +85,7 @@ class Misreporter(AllocationEnvironment):
     def reset_env(self, key: Key, params: AllocationParams) -> tuple[Array, EnvState]:
         """Draw an instance, and run the mechanism on the truth."""
         types = self.draw_types(key, params)
-        utility = types.utility(MECHANISMS[self.mechanism](types))[0]
+        utility = types.utility(RULES[self.mechanism](types))[0]
         state = EnvState(jnp.int32(0), types, utility, utility)
         return self.observe(key, state, None, params), state
 
@@ -141,7 +130,7 @@ class Misreporter(AllocationEnvironment):
             valuations=types.valuations.at[0].set(report[0]),
             demands=types.demands.at[0].set(report[1]),
         )
-        return types.utility(MECHANISMS[self.mechanism](reports))[0]
+        return types.utility(RULES[self.mechanism](reports))[0]
 
     def episode_summary(self, state: EnvState, params: AllocationParams) -> dict[str, Array]:
         """`utility` of the report and of the truth [utils], and the relative `gain`."""
@@ -162,7 +151,7 @@ class Misreporter(AllocationEnvironment):
         keys = jax.random.split(key_states, NUM_BASELINE_TYPES)
         _, states = jax.vmap(self.reset_env, in_axes=(0, None))(keys, params)
         attack = exploitability(
-            MECHANISMS[self.mechanism],
+            RULES[self.mechanism],
             states.types,
             key=key_attack,
             space=self.report_space(params),

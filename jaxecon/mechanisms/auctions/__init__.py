@@ -9,6 +9,7 @@ from jaxecon.mechanisms.auctions.distributions import (
     UniformMixture,
     UniformSum,
 )
+from jaxecon.mechanisms.auctions.judging import Judgement, judge
 from jaxecon.mechanisms.auctions.known_menus import KNOWN_MENUS, KnownMenu
 from jaxecon.mechanisms.auctions.learned import ExchangeableRegretNet, RegretNet, RochetNet
 from jaxecon.mechanisms.auctions.menus import Menu, Region, box, choose, uniform_revenue
@@ -43,6 +44,7 @@ __all__ = [
     "ExchangeableRegretNet",
     "Exponential",
     "FirstPrice",
+    "Judgement",
     "KnownMenu",
     "LocalLocalGlobal",
     "Menu",
@@ -61,6 +63,7 @@ __all__ = [
     "choose",
     "ironed_tables",
     "ironed_virtual_values",
+    "judge",
     "optimal_revenue",
     "optimal_revenue_unequal",
     "revenue",

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from jaxecon.mechanisms.auctions.checks import bids_of, require_count
 from jaxecon.mechanisms.auctions.menus import Menu, choose
-from jaxecon.mechanisms.base import AuctionTypes, Mechanism, Outcome
+from jaxecon.mechanisms.base import AuctionTypes, Mechanism, Outcome, cast_like
 from jaxecon.mechanisms.trunk import (
     DenseLayer,
     TableLayer,
@@ -108,7 +108,7 @@ class RegretNet(Mechanism):
         self, reports: AuctionTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., N, M] and payment [..., N]; there is nothing to smooth."""
-        bids = bids_of(reports, unit_demand=True)
+        params, bids = cast_like(params, reports), bids_of(reports, unit_demand=True)
         *leading, num_bidders, num_items = bids.shape
         flat = jnp.reshape(_centred(bids, self.scale), (*leading, num_bidders * num_items))
         logits = self._apply(params.allocation, flat)
@@ -166,7 +166,7 @@ class ExchangeableRegretNet(Mechanism):
         self, reports: AuctionTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., N, M] and payment [..., N]; there is nothing to smooth."""
-        bids = bids_of(reports, unit_demand=True)
+        params, bids = cast_like(params, reports), bids_of(reports, unit_demand=True)
         hidden = apply_trunk(params.trunk, _centred(bids, self.scale)[..., None])
         pair = apply_dense(params.pair, hidden)  # [..., N, M, 2]
         nobody = apply_dense(params.item, hidden.mean(axis=-3))[..., 0]  # [..., M]
@@ -197,6 +197,11 @@ class RochetNet(Mechanism):
 
     num_bidders: ClassVar[int] = 1
 
+    @property
+    def is_truthful(self) -> bool:
+        """True: a report changes neither the options nor their prices."""
+        return True
+
     def __post_init__(self):
         require_count("num_options", self.num_options)
         _check_scale(self.scale)
@@ -221,7 +226,7 @@ class RochetNet(Mechanism):
         self, reports: AuctionTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """Allocation [..., 1, M] and payment [..., 1]."""
-        bids = bids_of(reports, unit_demand=True)
+        params, bids = cast_like(params, reports), bids_of(reports, unit_demand=True)
         menu = self.menu(params, unit_demand=reports.unit_demand)
         return choose(menu, bids, smoothing)
 

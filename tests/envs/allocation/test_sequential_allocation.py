@@ -6,23 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxecon.envs.allocation import percapita
 from jaxecon.envs.allocation.demand import future_tables
+from jaxecon.envs.allocation.draws import Episodes, draw_blocks, draw_episodes
 from jaxecon.envs.allocation.env import LEVELS
 from jaxecon.envs.allocation.planning import present_share
 from jaxecon.envs.allocation.registry import RULES
 from jaxecon.envs.allocation.settings import make_sequential_allocation
-from jaxecon.envs.allocation.simulate import (
-    Episodes,
-    draw_blocks,
-    draw_episodes,
-    measure_blocks,
-    play,
-    replay_policy,
-)
+from jaxecon.envs.allocation.simulate import measure_blocks, play, replay_policy
 from jaxecon.solvers.waterfill import waterfill
 
 N, T, E = 5, 8, 16
@@ -35,9 +27,9 @@ def play_rule(env, params, rule, episodes, strength=0.0):
     return play(env, params, RULES[rule], strength, episodes)
 
 
-@functools.partial(jax.jit, static_argnames="env")
-def draw(env, params, key=KEY):
-    return draw_episodes(key, env, params, E)
+@functools.partial(jax.jit, static_argnames=("env", "num_episodes"))
+def draw(env, params, key=KEY, num_episodes=E):
+    return draw_episodes(key, env, params, num_episodes)
 
 
 @functools.partial(jax.jit, static_argnames="env")
@@ -105,27 +97,11 @@ def test_every_rule_keeps_the_budget_and_the_requests(rule):
     assert (play_rule(env, params, rule, broke).given == 0.0).all(), "a budget of 0 gives nothing"
 
 
-@given(st.integers(0, 2**20), st.sampled_from(["simplex", "levels", "per_agent_lambda"]))
-def test_random_actions_keep_the_accounts(seed, action):
-    env, params = make_sequential_allocation("dense_asymmetric", **SMALL, action=action)
-    key_act, key_play = jax.random.split(jax.random.key(seed))
-    sample = env.action_space(params).sample
-    actions = jax.vmap(sample)(jax.random.split(key_act, T))
-    states, rewards = roll(env, params, actions, key_play)
-    assert (states.budget >= 0.0).all()
-    np.testing.assert_allclose(states.given.sum(1) + states.budget, states.total_budget, rtol=1e-5)
-    handed = jnp.diff(states.given, axis=0)
-    assert (handed <= states.request[:-1] + 1e-6).all(), "nobody gets more than it asked for"
-    floor = 1e-3 * np.mean(np.sum(params.arrival_probability * params.mean_size, axis=0))
-    welfare = np.sum(np.log1p(states.given[-1] / floor))
-    np.testing.assert_allclose(rewards.sum(), welfare, rtol=1e-4)  # the reward telescopes
-
-
 def test_policies_on_given_draws_agree_with_rules():
     env, params = make_sequential_allocation(
         "sparse_asymmetric", **SMALL, least_arrival=0.5, size_spread=0.3, budget_spread=0.2
     )
-    blocks = draw_blocks(KEY, env, params, E)
+    blocks = jax.jit(draw_blocks, static_argnums=(1, 3))(KEY, env, params, E)
     measures = measure_blocks(env, params, RULES["saffe_d"], jnp.array([0.5]), blocks)
     episodes = Episodes(*(leaf[0] for leaf in blocks))
     replayed = replay_policy(env, params, half_discount, episodes)
@@ -142,7 +118,7 @@ def half_discount(obs):
 def test_tables_have_the_moments_of_the_draws(law):
     env, params = make_sequential_allocation("dense_asymmetric", **SMALL, law=law)
     params = params.replace(mean_size=params.mean_size + 1.0, size_floor=0.0)
-    requests = draw_episodes(KEY, env, params, 20_000).requests
+    requests = np.asarray(draw(env, params, num_episodes=20_000).requests)
     later = requests[1:].sum(0)  # [N, E]
     tables = jax.tree.map(lambda x: x[0], future_tables(law, params))
     np.testing.assert_allclose(later.mean(1), tables.mean, rtol=0.01)  # 20,000 draws
@@ -153,8 +129,10 @@ def test_a_common_intensity_keeps_the_mean_and_ties_agents_together():
     env, params = make_sequential_allocation(
         "sparse_symmetric", **SMALL, persistence=0.8, volatility=0.3
     )
-    totals = draw_episodes(KEY, env, params, 4096).requests.sum(0)
-    independent = draw_episodes(KEY, env, params.replace(volatility=0.0), 4096).requests.sum(0)
+    totals, independent = (
+        np.asarray(draw(env, params.replace(volatility=x), num_episodes=20_000).requests).sum(0)
+        for x in (0.3, 0.0)
+    )
     assert 0.9 < totals.mean() / independent.mean() < 1.05  # cut off at 1, so a little below
     assert np.corrcoef(totals)[0, 1] > 0.05 > np.corrcoef(independent)[0, 1]
 
@@ -169,32 +147,46 @@ def test_carrying_over_serves_what_was_missed():
     assert (handed > states.request[:-1] + 1e-6).any() | (states.budget[-1] < 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [  # waste, proportional, nash, envy, envy_free: a rerun of the published code, n = 100
-        ("fixed", (14.38, 0.1075, 0.9089, 0.0087, 0.1075)),
-        ("guarded_hope_1/2", (5.93, 0.1247, 0.9522, 0.1270, 0.1292)),
-        ("guarded_hope_1/3", (2.60, 0.1318, 0.9616, 0.2827, 0.1941)),
-        ("hope_online", (0.0, 0.2097, 1.0033, 0.8605, 0.7149)),
-        ("hope_full", (1.99, 0.3939, 0.7060, 0.4262, 0.3941)),
-    ],
-)
-def test_per_capita_rules_meet_the_published_code(rule, expected):
-    num_groups, num_steps, num_runs = 20, 100, 200  # the reference is a mean of 200 runs
-    drawn = jax.random.poisson(KEY, 0.5, (num_groups, num_steps, num_runs))
-    mean, budget = jnp.full(num_steps, 1.5), jnp.full(num_runs, 150.0)
+REPORTED = {  # waste, proportional, nash, envy, envy_free of a rerun of the published code
+    (100, "fixed"): (14.38, 0.1075, 0.9089, 0.0087, 0.1075),
+    (100, "guarded_hope_1/2"): (5.93, 0.1247, 0.9522, 0.1270, 0.1292),
+    (100, "guarded_hope_1/3"): (2.60, 0.1318, 0.9616, 0.2827, 0.1941),
+    (100, "hope_online"): (0.0, 0.2097, 1.0033, 0.8605, 0.7149),
+    (100, "hope_full"): (1.99, 0.3939, 0.7060, 0.4262, 0.3941),
+    (500, "fixed"): (31.24, 0.0419, 0.9572, 0.0, 0.0419),
+    (500, "guarded_hope_1/2"): (11.00, 0.0795, 0.9621, 0.0824, 0.0810),
+    (500, "guarded_hope_1/3"): (3.56, 0.1570, 0.9084, 0.2531, 0.1980),
+    (500, "hope_online"): (0.0, 0.2495, 0.9978, 0.7281, 0.6013),
+    (500, "hope_full"): (2.52, 0.5392, 0.5199, 0.5567, 0.5394),
+}
 
-    @jax.jit
-    @jax.vmap
+
+@functools.partial(jax.jit, static_argnames="rule")
+def per_capita(rule, people):
+    """[5, groups] measures of people [groups, T, E], means over E."""
+    steps, runs = people.shape[1:]
+    mean, budget = jnp.full(steps, 1.5), jnp.full(runs, 1.5 * steps)
+    play = functools.partial(percapita.play_per_capita, percapita.PER_CAPITA_RULES[rule])
+
     def measure(people):
-        play = functools.partial(percapita.play_per_capita, percapita.PER_CAPITA_RULES[rule])
-        return percapita.per_capita_measures(play(people, mean, mean, budget), people, budget)
+        measures = percapita.per_capita_measures(play(people, mean, mean, budget), people, budget)
+        names = ("waste", "proportional", "nash", "envy", "envy_free")
+        return jnp.stack([measures[name] for name in names])
 
-    measures = measure(1.0 + drawn.astype(jnp.float32))
-    names = ("waste", "proportional", "nash", "envy", "envy_free")
-    found = np.stack([measures[name] for name in names])  # [5, groups]
-    noise = 3.0 * found.std(axis=1, ddof=1)  # of the reference; ours is averaged over 20 groups
-    assert (np.abs(found.mean(axis=1) - expected) <= noise + 1e-3).all(), found.mean(axis=1)
+    return jax.vmap(measure, out_axes=1)(people)
+
+
+@pytest.mark.parametrize(("num_steps", "rule"), sorted(REPORTED))
+def test_per_capita_rules_meet_the_published_code(num_steps, rule):
+    """Within 15% where the reference is that exact, and within its own noise everywhere."""
+    num_runs = 200 if num_steps == 100 else 100  # that the reference is a mean of
+    drawn = jax.random.poisson(KEY, 0.5, (20, num_steps, num_runs))
+    found = np.asarray(per_capita(rule, 1.0 + drawn.astype(jnp.float32)))
+    mean, expected = found.mean(axis=1), np.asarray(REPORTED[num_steps, rule])
+    noise = 3.0 * found.std(axis=1, ddof=1) + 1e-3  # of the reference; ours has 20 times the runs
+    assert (np.abs(mean - expected) <= noise).all(), mean
+    is_exact = noise <= 0.1 * expected
+    assert (np.abs(mean - expected) <= 0.15 * expected)[is_exact].all(), mean
 
 
 def test_bad_numbers_and_documented_limits():
@@ -207,6 +199,10 @@ def test_bad_numbers_and_documented_limits():
         make(mean_size=jnp.full((T, N), -1.0))
     with pytest.raises(ValueError, match="budget must be finite"):
         make(budget=-1.0)
+    with pytest.raises(ValueError, match="common_arrival must be above 0"):
+        make(common_arrival=0.0)
+    with pytest.raises(ValueError, match="Did you mean 'regret'"):
+        make(reward="regrets")
     env, params = make(budget=0.0)
     never = params.replace(arrival_probability=jnp.zeros((T, N)))
     for economy in (params, never):

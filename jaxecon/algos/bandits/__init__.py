@@ -1,0 +1,18 @@
+"""Bandits: policies of one interface, and the compiled loop that plays them."""
+
+from jaxecon.algos.bandits.harness import REGRETS, Run, play
+from jaxecon.algos.bandits.policy import BanditConfig, BanditHyperparams, Policy, View
+from jaxecon.algos.bandits.registry import POLICIES, make_bandit, make_policy
+
+__all__ = [
+    "POLICIES",
+    "REGRETS",
+    "BanditConfig",
+    "BanditHyperparams",
+    "Policy",
+    "Run",
+    "View",
+    "make_bandit",
+    "make_policy",
+    "play",
+]

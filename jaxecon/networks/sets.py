@@ -1,0 +1,116 @@
+"""Networks over sets: the order of the elements changes nothing, or moves along to the outputs.
+
+An environment says what the set is by `split_observation(obs)`, which gives what is shared,
+[..., G], and the features of N elements, [..., N, K]. The weights do not depend on N, so what was
+learned with few elements runs with many.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxecon.envs import base
+from jaxecon.networks.layers import ACTIVATIONS, Dense
+from jaxecon.types import Array
+
+Output = Literal["set", "elements", "shares"]
+Split = Callable[[Array], tuple[Array, Array]]
+
+
+class DeepSets(nn.Module):
+    """Perceptron that encodes every element alike, averages, and decodes for the set or for each.
+
+        h_i = φ([x_i, g]),    c = ρ([mean_i h_i, g])
+        set:       A c                       [..., num_outputs], invariant
+        elements:  u_i = B ψ([h_i, c])       [..., N], equivariant
+        shares:    u_i - A c                 [..., N], log ratios to a part that is kept back
+
+    Attributes:
+      split: observations [..., F] to (g [..., G], x [..., N, K]).
+      num_globals, num_features: G and K.
+      hidden_sizes: widths of φ, at least one; ρ and ψ have one layer of the last width each.
+      num_outputs: of the set; 1 for the other two.
+      output: "set", "elements" or "shares".
+      activation: name in `ACTIVATIONS`.
+      output_scale: gain of the last layers' orthogonal kernels.
+
+    Source: Zaheer et al. (2017), Deep Sets, Advances in Neural Information Processing Systems 30.
+    """
+
+    split: Split
+    num_globals: int
+    num_features: int
+    hidden_sizes: tuple[int, ...]
+    num_outputs: int = 1
+    output: Output = "set"
+    activation: str = "tanh"
+    output_scale: float = 1.0
+
+    def kernels(self, num_inputs: int) -> list[tuple[tuple[int, int], float]]:
+        """Shape and gain of each layer's kernel, in order; the number of inputs plays no part."""
+        width = self.hidden_sizes[-1]
+        widths = [self.num_globals + self.num_features, *self.hidden_sizes]
+        hidden = list(itertools.pairwise(widths))
+        hidden.append((width + self.num_globals, width))
+        last = [] if self.output == "elements" else [(width, self.num_outputs)]
+        if self.output != "set":
+            hidden.append((2 * width, width))
+            last.append((width, 1))
+        scales = [Dense.scale] * len(hidden) + [self.output_scale] * len(last)
+        return list(zip(hidden + last, scales, strict=True))
+
+    @nn.compact
+    def __call__(self, obs: Array) -> Array:
+        """Map [..., F] to [..., num_outputs], or to [..., N]."""
+        activate, width = ACTIVATIONS[self.activation], self.hidden_sizes[-1]
+        shared, encoded = self.split(obs)
+        encoded = _beside(encoded, shared)
+        for size in self.hidden_sizes:
+            encoded = activate(Dense(size)(encoded))
+        pooled = jnp.concatenate([jnp.mean(encoded, axis=-2), shared], axis=-1)
+        context = activate(Dense(width)(pooled))
+        if self.output == "set":
+            return Dense(self.num_outputs, self.output_scale)(context)
+        decoded = activate(Dense(width)(_beside(encoded, context)))
+        if self.output == "elements":
+            return Dense(1, self.output_scale)(decoded)[..., 0]
+        kept = Dense(1, self.output_scale)(context)
+        return Dense(1, self.output_scale)(decoded)[..., 0] - kept
+
+
+def _beside(rows: Array, shared: Array) -> Array:
+    """Rows [..., N, K] with the shared [..., G] appended to each."""
+    repeated = jnp.broadcast_to(shared[..., None, :], (*rows.shape[:-1], shared.shape[-1]))
+    return jnp.concatenate([rows, repeated], axis=-1)
+
+
+def set_shapes(env: Any, obs_shape: tuple[int, ...]) -> tuple[Split, int, int, int]:
+    """(split, N, G, K) of an environment whose observations describe a set.
+
+    Raises:
+      ValueError: it has no `split_observation`.
+    """
+    split = getattr(env, "split_observation", None)
+    if split is None:
+        raise ValueError(
+            f'network must be "mlp" for {env.name}, got "sets", which needs an environment with '
+            "split_observation(obs) -> (globals [..., G], features [..., N, K])."
+        )
+    shared, rows = jax.eval_shape(split, jax.ShapeDtypeStruct(obs_shape, jnp.float32))
+    return split, rows.shape[-2], shared.shape[-1], rows.shape[-1]
+
+
+def output_for(space: Any, num_elements: int) -> Output:
+    """Which outputs of a set of N an action space asks for.
+
+    A box [N] asks for one per element, a simplex [N + 1] for shares with the part kept back first,
+    and anything else, a box [1] at N = 1 included, for outputs of the set as a whole.
+    """
+    if isinstance(space, base.Simplex):
+        return "shares" if space.shape == (num_elements + 1,) else "set"
+    is_row = isinstance(space, base.Box) and tuple(space.shape) == (num_elements,)
+    return "elements" if is_row and num_elements > 1 else "set"

@@ -1,0 +1,167 @@
+"""Comparing bandit policies on the same instances: studies, regret curves, table and picture.
+
+Every policy is one study of the algorithm "bandit" with the same seeds, so rows with equal seeds
+met the same instance, contexts and payoff noise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxecon.algos.bandits.harness import REGRETS
+from jaxecon.sweeps import plots
+from jaxecon.sweeps.runner import run_study
+from jaxecon.sweeps.statistics import mean_interval
+from jaxecon.sweeps.storage import write_atomically
+from jaxecon.sweeps.study import load_study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NUM_POINTS = 20  # of a curve
+HEADLINE = ("emkf", "oracle_filter", "lag_ts", "ts", "no_context")
+
+
+def bandit_study(
+    policy: str,
+    env_id: str = "PartiallyObservedLinearBandit-v0",
+    *,
+    num_seeds: int = 10,
+    num_rounds: int = 4000,
+    seed: int = 0,
+    env: Mapping[str, Any] | None = None,
+    env_params: Mapping[str, float] | None = None,
+    config: Mapping[str, Any] | None = None,
+    hparams: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """The tables of a study of one policy, for `load_study`.
+
+    Args:
+      policy: a name in `algos.bandits.POLICIES`, or "whittle".
+      env_id: a bandit.
+      num_seeds: runs; each draws its own instance where the environment does.
+      num_rounds: T of each.
+      seed: that all random numbers follow from.
+      env, env_params: keywords of `make`, and numbers that replace the defaults.
+      config, hparams: settings of the algorithm, static and traced.
+    """
+    return {
+        "study": {
+            "name": f"{env_id}-{policy}",
+            "seed": seed,
+            "num_seeds": num_seeds,
+            "total_steps": num_rounds,
+            "num_evaluations": min(NUM_POINTS, num_rounds),
+        },
+        "env": {"id": env_id, "static": dict(env or {}), "params": dict(env_params or {})},
+        "algorithm": {
+            "id": "bandit",
+            "config": {"policy": policy, "horizon": num_rounds, **(config or {})},
+            "hparams": dict(hparams or {}),
+        },
+        "executor": {"strategy": "vmap"},
+    }
+
+
+def compare(
+    policies: Iterable[str] = HEADLINE,
+    out: str | os.PathLike = "runs/bandit",
+    *,
+    overwrite: bool = False,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Regret curves of several policies, each run in a folder of its own under `out`.
+
+    Args:
+      policies: names.
+      out: folder.
+      overwrite: replace what an earlier comparison left there.
+      **settings: of `bandit_study`.
+
+    Returns:
+      The table of `regret_table`.
+    """
+    runs = {}
+    for policy in policies:
+        study = load_study(bandit_study(policy, **settings))
+        runs[policy] = run_study(study, Path(out) / policy, overwrite=overwrite)
+    return regret_table(runs)
+
+
+def regret_table(runs: Mapping[str, str | os.PathLike]) -> pd.DataFrame:
+    """Curves of finished runs: `policy`, `seed`, `round`, the three regrets so far, and `return`.
+
+    Args:
+      runs: policy -> run folder.
+    """
+    import pandas as pd
+
+    parts = []
+    for policy, folder in runs.items():
+        results = pd.read_parquet(Path(folder) / "results.parquet")
+        columns = {name: results[f"test/{name}"] for name in (*REGRETS, "return")}
+        place = {"policy": policy, "seed": results["seed"], "round": results["env_steps"]}
+        parts.append(pd.DataFrame(place | columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def final_table(table: pd.DataFrame) -> pd.DataFrame:
+    """One row per policy at the last round: mean and 95% interval over seeds, and median.
+
+    Columns NAME, NAME_low, NAME_high and NAME_median for each regret, lowest mean of
+    `regret_feasible` first.
+    """
+    import pandas as pd
+
+    last = table[table["round"] == table.groupby("policy")["round"].transform("max")]
+    rows = []
+    for policy, runs in last.groupby("policy"):
+        row: dict[str, Any] = {"policy": policy, "seeds": len(runs)}
+        for name in (*REGRETS, "return"):
+            interval = mean_interval(runs[name].to_numpy())
+            row |= {name: interval.estimate, f"{name}_low": interval.low}
+            row |= {f"{name}_high": interval.high, f"{name}_median": runs[name].median()}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values("regret_feasible", kind="stable", ignore_index=True)
+
+
+def write_curves(table: pd.DataFrame, path: str | os.PathLike) -> Path:
+    """Path of the Parquet file with the curves, written in one step."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda target: table.to_parquet(target, index=False))
+    return path
+
+
+def regret_plot(table: pd.DataFrame, path: str | os.PathLike) -> Path:
+    """Path of a PNG with mean regret over rounds and its 95% interval, a panel for each regret.
+
+    Args:
+      table: from `regret_table`.
+      path: where the PNG goes; replaced in one step.
+    """
+    figure = plots.new_figure(9.6, 3.2)
+    panels = figure.subplots(1, len(REGRETS))
+    order = final_table(table)["policy"]
+    for axes, name in zip(panels, REGRETS, strict=True):
+        for index, policy in enumerate(order):
+            curves = table[table["policy"] == policy]
+            points = np.array(
+                [(at, *mean_interval(rows[name])) for at, rows in curves.groupby("round")]
+            )
+            rounds, mean, low, high = points.T
+            colour = plots.COLOURS[index % len(plots.COLOURS)]
+            dashes = "-" if index < len(plots.COLOURS) else "--"
+            axes.plot(rounds, mean, dashes, color=colour, linewidth=1.6, label=policy)
+            axes.fill_between(rounds, low, high, color=colour, alpha=0.16, linewidth=0)
+        axes.set_xlabel("Round")
+        axes.set_title(plots.metric_label(name), loc="left", fontsize=8)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=6)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return plots.save_figure(figure, path)
