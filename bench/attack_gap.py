@@ -83,12 +83,9 @@ def measure(name, size, fields, num_seeds, num_types):
     space = {field: report_space()[field] for field in fields}
     start = time.perf_counter()
     attacks = [
-        exploitability(
-            RULES[name], draw(key, num_types, *size), key=key, space=space,
-            num_restarts=4, num_steps=60,
-        )
+        exploitability(RULES[name], draw(key, num_types, *size), key=key, space=space)
         for key in jax.random.split(jax.random.key(0), num_seeds)
-    ]  # fmt: skip
+    ]
     line = {"bench": "exploitability", "rule": name, "size": size, "fields": fields}
     line |= {"num_seeds": num_seeds, "num_types": num_types}
     for what in ("mean", "worst"):

@@ -29,6 +29,13 @@ def allocate(
     agents: Annotated[int, typer.Option(help="Agents, without --demand.", min=1)] = 20,
     steps: Annotated[int, typer.Option(help="Steps per episode.", min=1)] = 40,
     rules: Annotated[str | None, typer.Option(help="Comma-separated rules (default: all).")] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Run folder of a study on SequentialAllocation-v0 with as many agents; its best "
+            "policy plays the same draws. RUN:CONFIG for another. Repeatable."
+        ),
+    ] = None,
     law: Annotated[
         str, typer.Option(help="Of request sizes: gaussian, poisson or shifted_poisson.")
     ] = "gaussian",
@@ -55,6 +62,7 @@ def allocate(
     numbers, env_numbers = split_numbers(set_ or [])
     numbers |= env_numbers
     names = [rule.strip() for rule in rules.split(",")] if rules else None
+    policies = dict(_load_policy(given) for given in policy or [])
     settings = GROUPS.get(setting, (setting,)) if demand is None else (demand.stem,)
     lines = []
     for name in settings:
@@ -64,7 +72,9 @@ def allocate(
             num_agents=agents, num_steps=steps, scarcity=scarcity, season=season, seed=seed,
             **structure,
         )  # fmt: skip
-        table = allocation.compare(env, env_params, rules=names, num_episodes=episodes, seed=seed)
+        table = allocation.compare(
+            env, env_params, rules=names, policies=policies, num_episodes=episodes, seed=seed
+        )
         files = {"table": str(allocation.write_table(table, out / f"{name}.parquet"))}
         if plot:
             files["picture"] = str(allocation.comparison_plot(table, out / f"{name}.png"))
@@ -75,6 +85,17 @@ def allocate(
             _show(name, table, episodes, files)
     if as_json:
         console.print_json(json.dumps(lines))
+
+
+def _load_policy(given: str) -> tuple[str, Any]:
+    """Name and policy of RUN or RUN:CONFIG."""
+    from jaxecon.sweeps.allocation import load_allocator
+
+    folder, _, config = given.rpartition(":")
+    if not folder or not config.isdigit():
+        folder, config = given, ""
+    name = pathlib.Path(folder).name + (f":{config}" if config else "")
+    return name, load_allocator(folder, int(config) if config else None)
 
 
 def _show(setting: str, table: Any, episodes: int, files: dict[str, str]) -> None:

@@ -33,8 +33,8 @@ class Cholesky(NamedTuple):
 def cholesky(matrix: Array) -> Cholesky:
     """Inverse Cholesky factors of symmetric positive definite matrices.
 
-    A pivot below n·eps of the diagonal entry it came from counts as zero: its row of V vanishes, and
-    solves have no part along it. Singular and indefinite matrices hence have finite factors.
+    A pivot below n·eps of the diagonal entry it came from counts as zero: its row of V vanishes,
+    and solves have no part along it. Singular and indefinite matrices hence have finite factors.
 
     Args:
       matrix: A, [..., n, n] with n >= 1. Compile time grows with n: meant for n up to about 100.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import numpy as np
 
 from jaxecon.envs.allocation.draws import Episodes, draw_blocks
 from jaxecon.envs.allocation.economy import as_float
+from jaxecon.envs.allocation.env import SequentialAllocation
 from jaxecon.envs.allocation.registry import RULES
 from jaxecon.envs.allocation.simulate import measure_blocks, replay_policy
 from jaxecon.suggest import unknown_name
@@ -29,7 +31,48 @@ TUNING_EPISODES = 200
 CHUNK = 8192  # episodes drawn at a time
 SHOWN = ("max_deviation", "mean_deviation", "utilisation", "log_nash_gap", "min_log_fill")
 
-Act = Callable[[Array], Array]  # observations [B, F] -> actions [B, ...]
+
+class Policy(NamedTuple):
+    """A trained policy and how its actions are read.
+
+    Attributes:
+      act: observations [B, F] -> actions [B, ...].
+      action, split: of the environment that it was trained on, see `SequentialAllocation`.
+      numbers: its `discount_centre` and `discount_reach`.
+    """
+
+    act: Callable[[Array], Array]
+    action: str
+    split: str
+    numbers: dict[str, Any]
+
+
+def load_allocator(run_dir: str | os.PathLike, config: int | None = None, seed: int = 0) -> Policy:
+    """A policy for `compare` out of a finished study on SequentialAllocation-v0.
+
+    Args:
+      run_dir: a run folder.
+      config: configuration, as in results.parquet; the first of the leaderboard if None.
+      seed: seed index.
+
+    Raises:
+      ValueError: no such configuration or seed, or a study of another environment.
+      FileNotFoundError: no run folder, or the lane has not finished.
+    """
+    from jaxecon.sweeps import report, runner
+
+    if config is None:
+        config = int(report.rank_run(report.load_run(run_dir), top=1)["config"].iloc[0])
+    plan, policy, params = runner.load_lane(run_dir, config, seed)
+    if not isinstance(plan.env, SequentialAllocation):
+        raise ValueError(
+            f"{run_dir} was trained on {plan.study.env.id!r}; a policy that allocates must have "
+            "been trained on 'SequentialAllocation-v0'."
+        )
+    act = lambda obs: plan.algorithm.act(jax.random.key(0), policy, obs, None, params)
+    numbers = {name: getattr(params, name) for name in ("discount_centre", "discount_reach")}
+    return Policy(jax.jit(act), plan.env.action, plan.env.split, numbers)
+
 
 _draw = jax.jit(draw_blocks, static_argnames=("env", "num_episodes"))
 
@@ -55,7 +98,7 @@ def compare(
     params: Any,
     *,
     rules: Iterable[str] | None = None,
-    policies: dict[str, Act] | None = None,
+    policies: dict[str, Policy] | None = None,
     num_episodes: int = 500,
     seed: int = 0,
     reference: str = "saffe_d",
@@ -65,7 +108,7 @@ def compare(
     Args:
       env, params: a SequentialAllocation and its economy.
       rules: names in `registry.RULES`; all if None. Tunable ones are tuned first, on other draws.
-      policies: trained ones by name, functions of observations [B, F] to actions [B, ...].
+      policies: trained ones by name, see `load_allocator`; they see the same N agents.
       num_episodes: E, at least 2.
       seed: of all draws.
       reference: the rule that others are paired with; it must be among them.
@@ -97,8 +140,10 @@ def compare(
             strength = as_float([strengths[name]])
             measures = measure_blocks(env, params, RULES[name], strength, blocks)
             parts[name].append({k: np.asarray(v[0, :count]) for k, v in measures.items()})
-        for name, act in (policies or {}).items():
-            replayed = replay_policy(env, params, act, _joined(blocks))
+        for name, policy in (policies or {}).items():
+            its_env = dataclasses.replace(env, action=policy.action, split=policy.split)
+            its_params = params.replace(**policy.numbers)
+            replayed = replay_policy(its_env, its_params, policy.act, _joined(blocks))
             parts[name].append({k: np.asarray(v[:count]) for k, v in replayed.items()})
     joined = {
         name: {metric: np.concatenate([part[metric] for part in chunks]) for metric in chunks[0]}

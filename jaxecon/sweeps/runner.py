@@ -241,7 +241,7 @@ def load_policy(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Calla
       ValueError: there is no such configuration or seed.
       FileNotFoundError: no run folder, or the lane has not finished.
     """
-    plan, policy, env_params = _load_lane(run_dir, config, seed)
+    plan, policy, env_params = load_lane(run_dir, config, seed)
     compiled = jax.jit(plan.algorithm.act)
 
     def act(key: jax.Array, obs: Any, mask: Any = None) -> Any:
@@ -263,7 +263,7 @@ def load_mechanism(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Ca
     """
     from jaxecon.algos.mechanism_config import build_mechanism
 
-    plan, params, _ = _load_lane(run_dir, config, seed)
+    plan, params, _ = load_lane(run_dir, config, seed)
     algorithm = plan.study.algorithm
     if algorithm.id != "mechanism":
         raise ValueError(
@@ -273,8 +273,12 @@ def load_mechanism(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Ca
     return lambda reports: mechanism(reports, params)
 
 
-def _load_lane(run_dir: str | os.PathLike, config: int, seed: int) -> tuple[Plan, Any, Any]:
-    """The plan of a run, and the trained policy and economy of one of its lanes."""
+def load_lane(run_dir: str | os.PathLike, config: int, seed: int) -> tuple[Plan, Any, Any]:
+    """The plan of a run, and the trained policy and economy of one of its lanes.
+
+    Raises:
+      ValueError, FileNotFoundError: as `load_policy` does.
+    """
     from jaxecon.sweeps.study import load_study
 
     path = pathlib.Path(run_dir)

@@ -7,7 +7,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from jaxecon import sweeps
 from jaxecon.cli.allocate import allocate
+from jaxecon.sweeps.allocation import load_allocator
 
 app = typer.Typer()
 app.command()(allocate)
@@ -46,3 +48,53 @@ def test_a_users_table_is_compared_and_kept(tmp_path):
 def test_mistakes_are_explained(arguments, message):
     result = run(*arguments, "--episodes", 4, "--agents", 3, "--steps", 2)
     assert message in str(result.exception)
+
+
+STUDY = """
+[study]
+name = "tiny"
+num_seeds = 1
+total_steps = 16
+metric = "log_nash_gap"
+
+[env]
+id = "SequentialAllocation-v0"
+
+[env.static]
+num_agents = 3
+num_steps = 4
+action = "simplex"
+
+[algorithm]
+id = "ppo"
+
+[algorithm.config]
+num_envs = 4
+rollout_length = 4
+num_epochs = 1
+num_minibatches = 1
+hidden_sizes = [4]
+num_eval_episodes = 4
+
+[search]
+learning_rate = { grid = [0.001, 0.002] }
+"""
+
+
+def test_trained_policies_play_the_same_draws(tmp_path):
+    (tmp_path / "study.toml").write_text(STUDY)
+    sweeps.run_study(sweeps.load_study(tmp_path / "study.toml"), tmp_path / "tiny")
+    result = run(
+        "--setting", "sparse_symmetric", "--agents", 3, "--steps", 4, "--episodes", 16,
+        "--rules", "saffe_d", "--policy", tmp_path / "tiny", "--policy", f"{tmp_path / 'tiny'}:1",
+        "--out", tmp_path / "out", "--json",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.exception
+    (line,) = json.loads(result.output)
+    assert {row["rule"] for row in line["rules"]} == {"saffe_d", "tiny", "tiny:1"}
+    kept = pd.read_parquet(line["table"])
+    learned = kept[(kept["rule"] == "tiny") & (kept["metric"] == "log_nash_gap")].iloc[0]
+    assert learned["mean"] < 0.0
+    assert learned["difference_low"] <= learned["difference"] <= learned["difference_high"]
+    with pytest.raises(ValueError, match="config must be between 0 and 1, got 7"):
+        load_allocator(tmp_path / "tiny", 7)

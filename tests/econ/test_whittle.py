@@ -1,5 +1,7 @@
 """Whittle indices: Gittins numbers, a Gilbert-Elliott channel, and indifference at the index."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -52,15 +54,31 @@ def test_the_index_makes_both_actions_equal():
 
 
 def test_an_arm_that_returns_to_activity_is_not_indexable():
-    """Passivity pays in state 0 only after play in state 1, which a higher subsidy undoes."""
-    passive = jnp.array([[0.19, 0.42, 0.39], [0.08, 0.60, 0.32], [0.33, 0.37, 0.30]])
-    active = jnp.array([[0.75, 0.20, 0.05], [0.01, 0.94, 0.05], [0.60, 0.02, 0.38]])
-    ones = jnp.zeros(3)
-    arm = Arm(passive, jnp.array([0.9, 0.1, 0.5]), active, ones)
-    grid = jnp.linspace(-3.0, 3.0, 601)
-    gains = jax.vmap(lambda subsidy: advantage(arm, subsidy, 0.9))(grid) > 1e-9
-    expected = not bool((gains[1:] & ~gains[:-1]).any())
-    assert bool(is_indexable(arm, grid, 0.9)) == expected
+    """Three states; which are active is checked against all eight stationary policies."""
+    passive = np.array(
+        [[0.1902, 0.4156, 0.3942], [0.5676, 0.4191, 0.0133], [0.0191, 0.1097, 0.8712]]
+    )
+    active = np.array(
+        [[0.7796, 0.0903, 0.1301], [0.1903, 0.1863, 0.6234], [0.2901, 0.3901, 0.3198]]
+    )
+    rewards = np.array([0.458, 0.5308, 0.6873]), np.array([0.9631, 0.7963, 0.1057])
+    grid = np.linspace(-2.0, 2.0, 201)
+    plays = []
+    for subsidy in grid:
+        values = []
+        for policy in itertools.product([False, True], repeat=3):
+            chain = np.where(np.array(policy)[:, None], active, passive)
+            paid = np.where(policy, rewards[1], rewards[0] + subsidy)
+            values.append(np.linalg.solve(np.eye(3) - 0.9 * chain, paid))
+        best = np.max(values, axis=0)  # one policy is best in every state
+        gain = rewards[1] - rewards[0] - subsidy + 0.9 * (active - passive) @ best
+        plays.append(gain > 0.0)
+    plays = np.array(plays)
+    assert (plays[1:] & ~plays[:-1]).any()
+    arm = Arm(*map(jnp.asarray, (passive, rewards[0], active, rewards[1])))
+    gains = jax.vmap(lambda subsidy: advantage(arm, subsidy, 0.9))(jnp.asarray(grid))
+    np.testing.assert_array_equal(gains > 0.0, plays)
+    assert not is_indexable(arm, jnp.asarray(grid), 0.9)
 
 
 def test_a_gilbert_elliott_channel_on_a_grid_of_beliefs():

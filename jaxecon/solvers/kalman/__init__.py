@@ -1,12 +1,7 @@
 """Linear Gaussian state-space models: filter, smoother, EM, canonical form; batched, no LAPACK."""
 
 from jaxecon.solvers.kalman.canonical import canonical_form, change_coordinates
-from jaxecon.solvers.kalman.em import (
-    EMSolution,
-    Prior,
-    expectation_maximisation,
-    weak_prior,
-)
+from jaxecon.solvers.kalman.em import EMSolution, expectation_maximisation
 from jaxecon.solvers.kalman.filtering import (
     Filtered,
     Smoothed,
@@ -23,6 +18,7 @@ from jaxecon.solvers.kalman.model import (
     spectral_radius,
     stationary_covariance,
 )
+from jaxecon.solvers.kalman.moments import Prior, weak_prior
 from jaxecon.solvers.kalman.parallel import parallel_filter, parallel_smoother
 
 __all__ = [

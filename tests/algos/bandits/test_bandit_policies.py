@@ -230,6 +230,20 @@ def test_a_policy_that_forgets_plays(bandit):
     assert run.action.max() <= 4
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_plays_arms_that_share_a_parameter(name):
+    """Traced, not run: shapes and dtypes hold still in every loop."""
+    shared = {"num_features": 3, "observes_subset": True, "observation_known": True}
+    env, env_params = make_partially_observed_bandit(**shared)
+    config = BanditConfig(policy=name, horizon=200)
+    policy = make_policy(env, env_params, config)
+    run = jax.eval_shape(
+        lambda: play(env, policy, KEY, env_params, HPARAMS, num_rounds=200, fits=config.fits)
+    )
+    assert (run.action.shape, run.regret.shape) == ((200,), (200, 3))
+    assert jnp.issubdtype(run.action.dtype, jnp.integer)
+
+
 def test_hyperparameters_are_traced(bandit):
     env, env_params = bandit
     policy = make_policy(env, env_params, BanditConfig(policy="ts", horizon=50))
