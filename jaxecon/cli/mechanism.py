@@ -13,7 +13,14 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-ALLOCATION = ("expf", "expf_quadratic", "exs", "exs_refill", "regretnet_allocation")
+ALLOCATION = (
+    "expf",
+    "expf_quadratic",
+    "expf_quadratic_refill",
+    "exs",
+    "exs_refill",
+    "regretnet_allocation",
+)
 AUCTION = ("regretnet", "regretnet_exchangeable", "rochetnet")
 RULES = ("proportional_fairness", "partial_allocation", "equal_share", "serial")
 

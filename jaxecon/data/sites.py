@@ -59,6 +59,11 @@ def load_sites(path: str | os.PathLike) -> Sites:
         frame = pd.read_csv(path, dtype=str, skip_blank_lines=False)
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise ValueError(f"'{path.name}' cannot be read as CSV: {error}") from error
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(
+            f"'{path.name}' has rows with more fields than its header. Name every column, or quote "
+            "cells that contain commas."
+        )
     frame.index = pd.RangeIndex(2, len(frame) + 2)  # line of the file
     frame = frame.dropna(how="all")
     if frame.empty:

@@ -65,9 +65,10 @@ def _mean_of_positives(log_utility: Array, share: Array, exponent: Array) -> Arr
 def _mean_with_zeros(log_utility: Array, share: Array, exponent: Array) -> Array:
     """The mean where agents of share 0 here have nothing: 0 unless p > 0."""
     positive = jnp.where(exponent > 0.0, exponent, 1.0)
-    total = jnp.sum(share * jnp.exp(positive * log_utility), axis=-1)
-    is_any = (total > 0.0) & (exponent > 0.0)
-    return jnp.where(is_any, jnp.power(jnp.where(is_any, total, 1.0), 1.0 / positive), 0.0)
+    is_any = jnp.any(share > 0.0, axis=-1) & (exponent > 0.0)
+    safe = jnp.where(is_any[..., None], share, jnp.ones_like(share))
+    total = jax.scipy.special.logsumexp(positive * log_utility, axis=-1, b=safe)
+    return jnp.where(is_any, jnp.exp(total / positive), 0.0)
 
 
 def gini(amount: Array, weights: Array, *, corrected: bool = False) -> Array:

@@ -12,8 +12,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
+from jaxecon.solvers.checking import common_dtype, concrete, require
 from jaxecon.types import Array, Key, PyTree
 
 
@@ -94,6 +96,39 @@ class AuctionTypes:
 Types = AllocationTypes | AuctionTypes
 
 
+def check_types(types: Any) -> None:
+    """Raise ValueError for shapes that do not match and, in concrete arrays, senseless numbers."""
+    shape = np.shape(getattr(types, types.private[0]))
+    if len(shape) < 2:
+        raise ValueError(f"{types.private[0]} must be [..., N, M], got the shape {list(shape)}.")
+    wanted = dict.fromkeys(types.private, shape)
+    if isinstance(types, AllocationTypes):
+        wanted |= {"supplies": (*shape[:-2], shape[-1]), "weights": shape[:-1]}
+    for name, expected in wanted.items():
+        value = getattr(types, name)
+        if np.shape(value) != expected:
+            raise ValueError(
+                f"{name} must have the shape {list(expected)} to match {types.private[0]} "
+                f"{list(shape)}, got {list(np.shape(value))}."
+            )
+        if name == "demands":  # infinite is no cap
+            require(name, value, lambda x: x >= 0, "at least 0")
+        else:
+            require(name, value, lambda x: np.isfinite(x) & (x >= 0), "finite and at least 0")
+    if isinstance(types, AllocationTypes):
+        _check_interest(types.valuations, types.weights)
+
+
+def _check_interest(valuations: Any, weights: Any) -> None:
+    """Every agent of positive weight must value something."""
+    values, weight = concrete(valuations), concrete(weights)
+    if values is None or weight is None:
+        return
+    most = np.where(weight > 0.0, values.max(-1), 1.0)
+    remedy = "Give an absent agent the weight 0."
+    require("the largest valuation of each agent", most, lambda x: x > 0.0, "above 0", remedy)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mechanism:
     """A rule that turns reports into an outcome; subclasses implement `__call__`.
@@ -138,12 +173,19 @@ class FunctionMechanism(Mechanism):
         """The function's result as an outcome."""
         has_params = not (isinstance(params, tuple) and params == ())
         result = self.function(reports, params) if has_params else self.function(reports)
-        return result if isinstance(result, Outcome) else without_payment(result)
+        outcome = result if isinstance(result, Outcome) else without_payment(result)
+        wanted = np.shape(getattr(reports, reports.private[0]))
+        if np.shape(outcome.allocation) != wanted:
+            raise ValueError(
+                f"the mechanism must return an allocation of the shape {list(wanted)} of the "
+                f"reports, got {list(np.shape(outcome.allocation))}."
+            )
+        return outcome
 
 
 def cast_like(params: PyTree, reports: Types) -> Any:
     """Parameters in the dtype of the reports, so that one set serves both precisions."""
-    dtype = reports.valuations.dtype
+    dtype = common_dtype(reports.valuations)
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), params)
 
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxecon.mechanisms.base import AllocationTypes, Mechanism, as_mechanism
-from jaxecon.solvers.checking import concrete, require
+from jaxecon.mechanisms.base import Mechanism, as_mechanism
+from jaxecon.solvers.checking import common_dtype, require
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, PyTree
 
@@ -180,39 +180,6 @@ def default_space(types: Any, private: Sequence[str]) -> dict[str, tuple[Array, 
     return space
 
 
-def check_types(types: Any) -> None:
-    """Raise ValueError for shapes that do not match and, in concrete arrays, senseless numbers."""
-    shape = np.shape(getattr(types, types.private[0]))
-    if len(shape) < 2:
-        raise ValueError(f"{types.private[0]} must be [..., N, M], got the shape {list(shape)}.")
-    wanted = dict.fromkeys(types.private, shape)
-    if isinstance(types, AllocationTypes):
-        wanted |= {"supplies": (*shape[:-2], shape[-1]), "weights": shape[:-1]}
-    for name, expected in wanted.items():
-        value = getattr(types, name)
-        if np.shape(value) != expected:
-            raise ValueError(
-                f"{name} must have the shape {list(expected)} to match {types.private[0]} "
-                f"{list(shape)}, got {list(np.shape(value))}."
-            )
-        if name == "demands":  # infinite is no cap
-            require(name, value, lambda x: x >= 0, "at least 0")
-        else:
-            require(name, value, lambda x: np.isfinite(x) & (x >= 0), "finite and at least 0")
-    if isinstance(types, AllocationTypes):
-        _check_interest(types.valuations, types.weights)
-
-
-def _check_interest(valuations: Any, weights: Any) -> None:
-    """Every agent of positive weight must value something."""
-    values, weight = concrete(valuations), concrete(weights)
-    if values is None or weight is None:
-        return
-    most = np.where(weight > 0.0, values.max(-1), 1.0)
-    remedy = "Give an absent agent the weight 0."
-    require("the largest valuation of each agent", most, lambda x: x > 0.0, "above 0", remedy)
-
-
 def check_space(
     types: Any, private: Sequence[str] | None, space: Space | None
 ) -> dict[str, tuple[Array, Array]]:
@@ -234,7 +201,7 @@ def check_space(
         raise ValueError(
             f"space must have bounds for {', '.join(sorted(missing))}; add (low, high)."
         )
-    dtype = getattr(types, private[0]).dtype
+    dtype = common_dtype(getattr(types, private[0]))
     checked = {}
     for name in private:
         low, high = (jnp.asarray(bound, dtype) for bound in bounds[name])

@@ -9,13 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxecon.mechanisms.base import as_mechanism
+from jaxecon.mechanisms.base import as_mechanism, check_types
 from jaxecon.mechanisms.deviations import (
     Exploitability,
     Space,
     best_of,
     check_space,
-    check_types,
     num_leading_axes,
     over_instances,
 )

@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxecon.mechanisms.affine_arithmetic import interval_bounds
-from jaxecon.mechanisms.base import as_mechanism
+from jaxecon.mechanisms.base import as_mechanism, check_types
 from jaxecon.mechanisms.deviations import (
     Space,
     check_space,
-    check_types,
     deviation_utility,
     num_leading_axes,
     require_counts,

@@ -19,7 +19,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome, cast_like, without_payment
+from jaxecon.mechanisms.base import (
+    AllocationTypes,
+    Mechanism,
+    Outcome,
+    cast_like,
+    check_types,
+    without_payment,
+)
 from jaxecon.mechanisms.trunk import (
     DenseLayer,
     TableLayer,
@@ -51,11 +58,12 @@ def pair_features(reports: AllocationTypes) -> Array:
     Value as a share of the agent's values, demand, demand over supply, and the agent's weight over
     the mean weight: nothing depends on the scale of an agent's values or of the weights.
     """
+    check_types(reports)
     v, x = reports.valuations, finite_demands(reports)
-    tiny = jnp.finfo(v.dtype).tiny
-    value_share = v / jnp.maximum(v.sum(-1, keepdims=True), tiny)
-    weight = reports.weights / reports.weights.mean(-1, keepdims=True)
-    filled = x / reports.supplies[..., None, :]
+    over = lambda part, whole: part / jnp.maximum(whole, jnp.finfo(v.dtype).tiny)
+    value_share = over(v, v.sum(-1, keepdims=True))
+    weight = over(reports.weights, reports.weights.mean(-1, keepdims=True))
+    filled = over(x, reports.supplies[..., None, :])
     weight = jnp.broadcast_to(weight[..., None], filled.shape)
     return jnp.stack(
         [jnp.broadcast_to(each, filled.shape) for each in (value_share, x, filled, weight)], axis=-1
@@ -68,7 +76,7 @@ def finite_demands(reports: AllocationTypes) -> Array:
     Not up to the supply: where reports stop to matter, an ascent on them loses its direction, and
     training sees less to gain than there is.
     """
-    return jnp.minimum(reports.demands, 2.0 * reports.supplies[..., None, :])
+    return jnp.clip(reports.demands, 0.0, 2.0 * reports.supplies[..., None, :])
 
 
 @dataclasses.dataclass(frozen=True)

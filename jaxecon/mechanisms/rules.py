@@ -18,7 +18,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxecon.mechanisms.base import AllocationTypes, Mechanism, Outcome, without_payment
+from jaxecon.mechanisms.base import (
+    AllocationTypes,
+    Mechanism,
+    Outcome,
+    check_types,
+    without_payment,
+)
 from jaxecon.solvers import proportional_fairness
 from jaxecon.types import Array, PyTree
 
@@ -112,8 +118,9 @@ class PartialAllocation(ProportionalFairness):
 
 
 def _safe_log(utility: Array, weights: Array) -> Array:
-    """Logs of the utilities of those present, 0 for the others."""
-    return jnp.log(jnp.where(weights > 0.0, utility, jnp.ones_like(utility)))
+    """Logs of the utilities of those present, 0 for the others; finite where there is none."""
+    some = jnp.maximum(utility, jnp.finfo(utility.dtype).tiny)
+    return jnp.log(jnp.where(weights > 0.0, some, jnp.ones_like(utility)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,9 +137,11 @@ class EqualShare(Mechanism):
         self, reports: AllocationTypes, params: PyTree = (), smoothing: Any = None
     ) -> Outcome:
         """The shares; there is nothing to smooth."""
-        share = reports.weights / jnp.sum(reports.weights, -1, keepdims=True)
+        check_types(reports)
+        total = jnp.sum(reports.weights, -1, keepdims=True)
+        share = reports.weights / jnp.where(total > 0.0, total, 1.0)
         offered = reports.supplies[..., None, :] * share[..., None]
-        return without_payment(jnp.minimum(offered, reports.demands))
+        return without_payment(jnp.clip(reports.demands, 0.0, offered))
 
 
 @dataclasses.dataclass(frozen=True)

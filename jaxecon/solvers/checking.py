@@ -43,7 +43,7 @@ def common_dtype(*values: Any) -> Any:
     dtypes = [value.dtype for value in values if hasattr(value, "dtype")]
     floats = [dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)]
     default = jnp.zeros(()).dtype
-    return jnp.result_type(np.result_type(*floats)) if floats else default
+    return jax.dtypes.canonicalize_dtype(np.result_type(*floats)) if floats else default
 
 
 def as_floats(dtype: Any, *values: Any) -> list[Array]:

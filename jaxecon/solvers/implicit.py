@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxecon.solvers import interior_point, kkt
 from jaxecon.solvers.batching import batch_first
+from jaxecon.solvers.equilibration import equilibrate
 from jaxecon.solvers.interior_point import Limits, Result, Status
 from jaxecon.solvers.kkt import Point, Problem, Unknowns, rows, rows_transposed
 from jaxecon.solvers.linear import times, transposed_times
@@ -88,7 +89,7 @@ def _solve_symmetric(problem: Problem, root: Array, right: Unknowns) -> Unknowns
 def _newton(*arrays: Array) -> Unknowns:
     """Solution for a `Problem`, w and `Unknowns`, [B, ...], in equilibrated units."""
     given, root, right = Problem(*arrays[:6]), arrays[6], Unknowns(*arrays[7:])
-    problem, scaling = interior_point.equilibrate(given)
+    problem, scaling = equilibrate(given)
     factor = scaling.objective[..., None]
     weights = root**2 * factor / scaling.inequalities**2
     safe = jnp.where(root > 0, root, 1.0)

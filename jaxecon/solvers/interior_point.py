@@ -6,9 +6,8 @@ and looks at every iterate for a proof that there is no solution:
     infeasible   y, z >= 0 with Aᵀ y + Rᵀ z = 0 and b·y + h·z < 0     (Farkas)
     unbounded    x with Q x = 0, A x = 0, R x <= 0 and q·x < 0
 
-Sources: Mehrotra (1992), On the implementation of a primal-dual interior point method, SIAM Journal
-on Optimization 2; Ruiz (2001), A scaling algorithm to equilibrate both rows and columns norms in
-matrices, Rutherford Appleton Laboratory.
+Source: Mehrotra (1992), On the implementation of a primal-dual interior point method, SIAM Journal
+on Optimization 2.
 """
 
 import enum
@@ -19,12 +18,19 @@ import jax
 import jax.numpy as jnp
 
 from jaxecon.solvers import kkt
+from jaxecon.solvers.equilibration import equilibrate, unscale
 from jaxecon.solvers.kkt import Point, Problem, Unknowns
-from jaxecon.solvers.linear import is_semidefinite, times, transposed_times
+from jaxecon.solvers.linear import (
+    cholesky,
+    cholesky_solve,
+    is_semidefinite,
+    matmul,
+    times,
+    transposed_times,
+)
 from jaxecon.types import Array
 
 TO_BOUNDARY = 0.99  # share of the way to the nearest bound that a step may go
-NUM_SCALINGS = 4  # passes of equilibration
 NUM_REFINEMENTS = 1  # of each corrector
 LARGEST_WEIGHT = -0.75  # power of eps: weights z / s above are lowered for the factors' sake
 PATIENCE = 4  # steps without improvement until a problem is given up; 1 if accurate enough
@@ -68,15 +74,6 @@ class Result(NamedTuple):
     status: Array
 
 
-class Scaling(NamedTuple):
-    """x = columns * scaled x, rows likewise, and the objective's factor."""
-
-    columns: Array  # [B, n]
-    equations: Array  # [B, p]
-    inequalities: Array  # [B, rows]
-    objective: Array  # [B]
-
-
 def solve(limits: Limits, *arrays: Array) -> Result:
     """Solve problems [B, ...], `Problem` and the barrier's weight [B] at which to stop."""
     *fields, smoothing = arrays
@@ -86,73 +83,6 @@ def solve(limits: Limits, *arrays: Array) -> Result:
     result = _iterate(problem, smoothing * scaling.objective, limits)
     status = jnp.where(is_convex, result.status, Status.INVALID)
     return Result(unscale(result.point, scaling), result.residual, status)
-
-
-def _or_one(norm: Array) -> Array:
-    return jnp.where(norm > 0, norm, 1.0)
-
-
-def equilibrate(problem: Problem) -> tuple[Problem, Scaling]:
-    """Rows and columns of largest entries near 1, and an objective of size 1."""
-    num_rows = problem.inequality.shape[-2]
-    scaling = Scaling(
-        jnp.ones_like(problem.linear),
-        jnp.ones_like(problem.equality_rhs),
-        jnp.ones_like(problem.rhs[..., :num_rows]),
-        1.0 / _size(problem.quadratic, problem.linear),
-    )
-
-    def improve(_: Array, scaling: Scaling) -> Scaling:
-        quadratic, _, equality, _, inequality, _ = map(jnp.abs, _scaled(problem, scaling))
-        highest = lambda matrix, axis: jnp.max(matrix, axis, initial=0.0)
-        columns = [highest(matrix, -2) for matrix in (quadratic, equality, inequality)]
-        return Scaling(
-            scaling.columns / jnp.sqrt(_or_one(functools.reduce(jnp.maximum, columns))),
-            scaling.equations / jnp.sqrt(_or_one(highest(equality, -1))),
-            scaling.inequalities / jnp.sqrt(_or_one(highest(inequality, -1))),
-            scaling.objective,
-        )
-
-    scaling = jax.lax.fori_loop(0, NUM_SCALINGS, improve, scaling)
-    scaled = _scaled(problem, scaling)
-    size = _size(scaled.quadratic, scaled.linear)
-    inequalities = scaling.inequalities
-    if kkt.has_bounds(problem):
-        inequalities = jnp.concatenate([inequalities, *2 * [1.0 / scaling.columns]], -1)
-    scaling = scaling._replace(inequalities=inequalities, objective=scaling.objective / size)
-    return _scaled(problem, scaling), scaling
-
-
-def _size(quadratic: Array, linear: Array) -> Array:
-    """[B] largest coefficient of an objective; 1 where there is none."""
-    largest = jnp.maximum(jnp.abs(quadratic).max((-1, -2)), jnp.abs(linear).max(-1))
-    return _or_one(largest)
-
-
-def _scaled(problem: Problem, scaling: Scaling) -> Problem:
-    """The problem in scaled units; right sides only of as many inequalities as have a scale."""
-    columns, equations, inequalities, objective = scaling
-    quadratic, linear, equality, equality_rhs, inequality, rhs = problem
-    num_rows = inequality.shape[-2]
-    curvature = columns[..., None] * columns[..., None, :] * objective[..., None, None]
-    return Problem(
-        quadratic * curvature,
-        linear * columns * objective[..., None],
-        equality * equations[..., None] * columns[..., None, :],
-        equality_rhs * equations,
-        inequality * inequalities[..., :num_rows, None] * columns[..., None, :],
-        rhs[..., : inequalities.shape[-1]] * inequalities,
-    )
-
-
-def unscale(point: Point, scaling: Scaling) -> Point:
-    """A point of the scaled problem in the units of the problem itself."""
-    return Point(
-        point.x * scaling.columns,
-        point.y * scaling.equations / scaling.objective[..., None],
-        point.z * scaling.inequalities / scaling.objective[..., None],
-        point.s / scaling.inequalities,
-    )
 
 
 class _View(NamedTuple):
@@ -237,6 +167,23 @@ def _proofs(problem: Problem, point: Point, view: _View) -> tuple[Array, Array]:
         trust * contradiction / jnp.maximum(left_over, tiny),
         trust * descent / jnp.maximum(curved, tiny),
     )
+
+
+def _contradicting_equations(problem: Problem) -> tuple[Array, Array]:
+    """([B] how much the equations contradict each other, on the scale of `_proofs`, y [B, p]).
+
+    Where x is as near to A x = b as can be, y = A x - b has Aᵀ y = 0 and b·y = -|y|² < 0.
+    """
+    matrix, rhs = problem.equality, problem.equality_rhs
+    factor = cholesky(matmul(jnp.swapaxes(matrix, -1, -2), matrix))
+    x = cholesky_solve(factor, transposed_times(matrix, rhs))
+    x = x + cholesky_solve(factor, transposed_times(matrix, rhs - times(matrix, x)))
+    y = times(matrix, x) - rhs
+    info = jnp.finfo(y.dtype)
+    trust = 1e-3 if info.bits <= 32 else 1e-6
+    left_over = _norm(transposed_times(matrix, y)) * (1.0 + jnp.abs(x).sum(-1))
+    strength = trust * jnp.sum(jnp.square(y), -1) / jnp.maximum(left_over, info.tiny)
+    return jnp.where(_norm(y) > trust * _norm(rhs), strength, 0.0), y
 
 
 def tolerances(dtype: Any) -> tuple[float, float]:
@@ -353,12 +300,20 @@ def _iterate(problem: Problem, smoothing: Array, limits: Limits) -> Result:
             loop.iteration + 1,
         )
 
-    start = _start(problem)
+    start = first = _start(problem)
+    status = jnp.full(batch, Status.STALLED, jnp.int32)
+    if problem.equality.shape[-2]:
+        contradiction, y = _contradicting_equations(problem)
+        status = jnp.where(contradiction > 1.0, Status.INFEASIBLE, status)
+        is_proof = (contradiction > 1.0)[..., None]
+        first = first._replace(
+            y=jnp.where(is_proof, y, first.y), z=jnp.where(is_proof, 0.0, first.z)
+        )
     loop = _Loop(
         start,
-        start,
+        first,
         jnp.full(batch, jnp.finfo(smoothing.dtype).max),
-        jnp.full(batch, Status.STALLED, jnp.int32),
+        status,
         jnp.zeros(batch, jnp.int32),
         jnp.int32(0),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxecon.solvers.checking import common_dtype
 from jaxecon.solvers.qp import Solution, quadratic_programme
 
 
@@ -46,7 +47,7 @@ def linear_programme(
     if not size:
         raise ValueError(f"cost must be [..., n] with n >= 1, got {np.shape(cost)}.")
     return quadratic_programme(
-        np.zeros((*size, *size), getattr(cost, "dtype", float)),
+        np.zeros((*size, *size), common_dtype(cost)),
         cost,
         equality_matrix=equality_matrix,
         equality_rhs=equality_rhs,

@@ -207,7 +207,9 @@ def _scale(given: dict[str, Array], is_valid: Array) -> _Scaled:
     present = is_present.sum(-1, keepdims=True).astype(weights.dtype)
     mean_weight = weights.sum(-1, keepdims=True) / present
     per_unit = supplies / mean_weight[..., None]
-    values = safe("valuations", 1.0) * supplies
+    most = safe("valuations", 1.0).max(-1, keepdims=True)
+    relative = safe("valuations", 1.0) / jnp.where(most > 0, most, 1.0)
+    values = relative * (supplies / supplies.max(-1, keepdims=True))
     values = jnp.where(is_counted, values, jnp.ones_like(values))
     wanted = jnp.minimum(safe("demands", np.inf), NO_CAP * supplies) / supplies
     problem = Problem(
@@ -242,6 +244,6 @@ def _solve(given: dict[str, Array], *, num_iterations: int) -> Solution:
         value=jnp.where(valid[..., None], share * scaled.supplies, 0.0),
         price=jnp.where(valid, point.price * scaled.mean_weight / scaled.supplies[..., 0, :], 0.0),
         residual=jnp.where(is_valid, residual, info.max),
-        gap=jnp.where(is_valid, gap * scaled.mean_weight[..., 0], info.max),
+        gap=jnp.where(is_valid & jnp.isfinite(gap), gap * scaled.mean_weight[..., 0], info.max),
         converged=is_valid & (gap <= allowed) & (residual <= rounding),
     )

@@ -80,18 +80,44 @@ def waterfill(
         raise ValueError(f"axis must be -1 or 0, got {axis}.")
     named = {"head_start": head_start, "demand": demand, "weight": weight, "budget": budget}
     for name, numbers in named.items():
-        require(name, numbers, lambda x: ~(x < 0.0) & ~np.isposinf(x), "finite and at least 0")
+        require(name, numbers, lambda x: np.isfinite(x) & (x >= 0.0), "finite and at least 0")
     arrays = as_floats(common_dtype(*named.values()), *named.values())
+    _check_shapes(dict(zip(named, arrays, strict=True)), axis)
     if axis == 0:
         arrays = [jnp.moveaxis(x, 0, -1) for x in arrays[:3]] + arrays[3:]
-    given, demand, weight, budget = broadcast_leading(arrays, RANKS)
+    full = broadcast_leading(arrays, RANKS)
+    is_valid = functools.reduce(jnp.logical_and, map(_are_amounts, full, RANKS))
+    harmless = (
+        jnp.where(_beside(is_valid, rank), x, 0.0) for x, rank in zip(full, RANKS, strict=True)
+    )
+    given, demand, weight, budget = harmless
     value, level = _solve(method, given, demand, weight, budget)
     usable = jnp.sum(jnp.where(weight > 0.0, demand, 0.0), axis=-1)
     residual = jnp.abs(jnp.sum(value, axis=-1) - jnp.minimum(budget, usable))
-    converged = residual <= _tolerance(given + demand, axis=-1)
+    converged = is_valid & (residual <= _tolerance(given + demand, axis=-1))
     if axis == 0:
         value = jnp.moveaxis(value, -1, 0)
     return WaterfillSolution(value, level, residual, converged)
+
+
+def _check_shapes(arrays: dict[str, Array], axis: int) -> None:
+    """ValueError unless head start, demand and weight have N entries each."""
+    counts = {}
+    for name, array in list(arrays.items())[:3]:
+        if not array.ndim:
+            raise ValueError(f"{name} must have an axis of agents, got a single number.")
+        counts[name] = array.shape[axis]
+    if len(set(counts.values())) > 1:
+        raise ValueError(f"head_start, demand and weight must have equally many agents: {counts}.")
+
+
+def _are_amounts(array: Array, rank: int) -> Array:
+    """[...] whether numbers are finite and at least 0."""
+    return jnp.all(jnp.isfinite(array) & (array >= 0.0), axis=tuple(range(-rank, 0)))
+
+
+def _beside(flag: Array, rank: int) -> Array:
+    return jnp.reshape(flag, flag.shape + (1,) * rank)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -124,7 +124,7 @@ def compare(
     """
     import pandas as pd
 
-    names = list(RULES) if rules is None else list(rules)
+    names = list(RULES) if rules is None else list(dict.fromkeys(rules))
     for name in [*names, reference]:
         if name not in RULES:
             raise ValueError(unknown_name("rule", name, RULES))

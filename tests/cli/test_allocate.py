@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 import typer
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 
 from jaxecon import sweeps
 from jaxecon.cli.allocate import allocate
+from jaxecon.data.sites import load_sites
+from jaxecon.envs import make
 from jaxecon.sweeps.allocation import load_allocator
 
 app = typer.Typer()
@@ -55,6 +58,7 @@ STUDY = """
 name = "tiny"
 num_seeds = 1
 total_steps = 16
+sampler = "grid"
 metric = "log_nash_gap"
 
 [env]
@@ -98,3 +102,14 @@ def test_trained_policies_play_the_same_draws(tmp_path):
     assert learned["difference_low"] <= learned["difference"] <= learned["difference_high"]
     with pytest.raises(ValueError, match="config must be between 0 and 1, got 7"):
         load_allocator(tmp_path / "tiny", 7)
+
+
+def test_an_unknown_number_is_named(tmp_path):
+    result = run("--set", "budgett=3", "--episodes", 4, "--agents", 3, "--steps", 2)
+    assert "Did you mean 'budget'" in str(result.exception)
+    with pytest.raises(ValueError, match="weight must be of the shape"):
+        make("SequentialAllocation-v0", num_agents=5, weight=np.ones(4))
+    table = tmp_path / "wide.csv"
+    table.write_text("site,mean,std\na,10,2,5\nb,20,3,6\n")
+    with pytest.raises(ValueError, match="more fields than its header"):
+        load_sites(table)

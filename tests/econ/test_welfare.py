@@ -99,3 +99,10 @@ def test_envy_proportionality_and_waste_by_hand():
     np.testing.assert_array_equal(shortfall, [2.0, 0.0])
     np.testing.assert_allclose(waste(allocation, demand, jnp.float32(10.0)), 1.0)
     np.testing.assert_allclose(waste(allocation, demand, jnp.float32(4.0)), 0.0)
+
+
+@pytest.mark.parametrize("exponent", [2.0, 50.0])
+def test_power_means_with_a_zero_neither_vanish_nor_overflow(exponent):
+    for most in (0.1, 100.0):
+        mean = power_mean(jnp.array([0.0, most]), jnp.ones(2), exponent)
+        np.testing.assert_allclose(mean, most * 0.5 ** (1.0 / exponent), rtol=1e-5)

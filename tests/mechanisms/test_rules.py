@@ -15,6 +15,8 @@ from jaxecon.econ.allocation import efficiency, log_nash_welfare, nash_welfare
 from jaxecon.mechanisms import (
     AllocationTypes,
     EqualShare,
+    ExPF,
+    ExS,
     Outcome,
     PartialAllocation,
     ProportionalFairness,
@@ -277,3 +279,40 @@ def test_welfare_and_efficiency_by_hand():
 def test_senseless_rules_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("mechanism", [PartialAllocation(), EqualShare(), SerialRule()])
+def test_an_agent_who_wants_nothing_gets_nothing_and_harms_nobody(mechanism):
+    types = AllocationTypes(
+        valuations=jnp.array([[0.3, 0.7], [0.6, 0.4]]),
+        demands=jnp.array([[0.0, 0.0], [1.0, 1.0]]),
+        supplies=jnp.ones(2),
+        weights=jnp.ones(2),
+    )
+    allocation = mechanism(types).allocation
+    assert np.isfinite(allocation).all()
+    np.testing.assert_allclose(allocation[0], 0.0, atol=1e-6)
+    assert (allocation[1] > 0.1).all()
+
+
+@pytest.mark.parametrize("mechanism", [PartialAllocation(), EqualShare(), ExS(), ExPF()])
+@pytest.mark.parametrize(
+    "change",
+    [{"supplies": np.zeros(2)}, {"weights": np.zeros(2)}, {"demands": -np.ones((2, 2))}],
+)
+def test_bad_numbers_are_refused_or_leave_finite_shares(mechanism, change):
+    good = {
+        "valuations": np.ones((2, 2)), "demands": np.ones((2, 2)), "supplies": np.ones(2),
+        "weights": np.ones(2),
+    }  # fmt: skip
+    make = lambda numbers: AllocationTypes(
+        **{name: jnp.asarray(x, jnp.float32) for name, x in numbers.items()}
+    )
+    params = mechanism.init(jax.random.key(0), make(good))
+    bad = make(good | change)
+    if "demands" in change:
+        with pytest.raises(ValueError, match="demands must be"):
+            mechanism(bad, params)
+    allocation = jax.jit(lambda types: mechanism(types, params).allocation)(bad)
+    assert np.isfinite(allocation).all()
+    assert (allocation >= 0.0).all()

@@ -5,6 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxecon.solvers import (
+    linear_programme,
+    proportional_fairness,
+    quadratic_programme,
+    waterfill,
+)
 from jaxecon.solvers.linear import cholesky, cholesky_solve, is_semidefinite
 
 
@@ -39,3 +45,14 @@ def test_singular_and_indefinite_matrices_are_told_apart_and_stay_finite(size):
     factor = cholesky(both)
     assert not factor.is_definite[1]
     assert np.isfinite(factor.inverse).all()
+
+
+def test_numpy_arrays_in_double_precision_are_taken_in_single_without_a_warning():
+    solution = quadratic_programme(np.eye(2), -np.ones(2))
+    np.testing.assert_allclose(solution.value, 1.0, rtol=1e-5)
+    np.testing.assert_allclose(
+        linear_programme([1.0, 2.0], lower=0.5, upper=1.0).value, 0.5, rtol=1e-5
+    )
+    fair = proportional_fairness(np.array([[1.0, 1.0], [1.0, 2.0]]))
+    assert fair.value.dtype == np.float32
+    assert waterfill(np.zeros(2), np.ones(2), np.ones(2), 1.0).converged

@@ -17,6 +17,23 @@ def _double_precision():
         yield
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("rows", "sides"),
+    [([[1.0], [1.0]], [1.0, 2.0]), ([[1.0, 1.0], [1.0, 1.0]], [1.0, 2.0]), ([[0.0]], [1.0])],
+)
+def test_equations_that_contradict_each_other_are_infeasible(rows, sides, dtype):
+    rows, sides = np.asarray(rows, dtype), np.asarray(sides, dtype)
+    solution = linear_programme(
+        np.ones(rows.shape[1], dtype), equality_matrix=rows, equality_rhs=sides, lower=0.0
+    )
+    assert int(solution.status) == Status.INFEASIBLE
+    y = np.asarray(solution.equality_multipliers)
+    z = np.asarray(solution.upper_multipliers) - np.asarray(solution.lower_multipliers)
+    assert sides @ y < 0.0
+    np.testing.assert_allclose(rows.T @ y + z, 0.0, atol=1e-3 * np.abs(y).max())
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-7), (np.float32, 1e-4)])
 def test_optimal_values_agree_with_scipy(dtype, tolerance):
     draw = np.random.default_rng(0)

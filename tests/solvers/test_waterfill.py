@@ -162,6 +162,18 @@ def test_bad_numbers():
         waterfill(ones, ones, ones, -1.0)
     with pytest.raises(ValueError, match="Did you mean 'newton'"):
         waterfill(ones, ones, ones, 1.0, method="newtn")
-    broken = waterfill(jnp.zeros(3), jnp.array([1.0, jnp.nan, 1.0]), ones, 1.0)
-    assert np.isnan(broken.value).all()
-    assert not broken.converged
+    with pytest.raises(ValueError, match="demand must be finite and at least 0, got nan"):
+        waterfill(jnp.zeros(3), jnp.array([1.0, jnp.nan, 1.0]), ones, 1.0)
+    with pytest.raises(ValueError, match="equally many agents"):
+        waterfill(jnp.zeros(2), ones, ones, 1.0)
+    with pytest.raises(ValueError, match="weight must have an axis of agents"):
+        waterfill(ones, ones, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("bad", [-0.5, jnp.inf, jnp.nan])
+def test_bad_traced_numbers_give_a_flag_and_finite_output(bad):
+    demand = jnp.array([[1.0, bad, 2.0], [1.0, 1.0, 2.0]])
+    solution = jax.jit(waterfill)(jnp.zeros(3), demand, jnp.ones(3), 2.0)
+    assert list(solution.converged) == [False, True]
+    assert np.isfinite(solution.value).all()
+    np.testing.assert_allclose(solution.value[1], 2.0 / 3.0, rtol=1e-6)

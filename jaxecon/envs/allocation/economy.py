@@ -53,6 +53,9 @@ class EnvState(base.EnvState):
     log_intensity: Array  # log of the common arrival intensity, before its mean is taken off
 
 
+TABLES = ("arrival_probability", "mean_size", "size_deviation")
+
+
 def check_params(params: EnvParams) -> None:
     """ValueError for concrete numbers that no economy has; traced ones pass.
 
@@ -75,15 +78,27 @@ def check_params(params: EnvParams) -> None:
     above_0 = lambda x: (x > 0.0) & (x <= 1.0)
     require("common_arrival", params.common_arrival, above_0, "above 0 and at most 1")
     require("discount_centre", params.discount_centre, np.isfinite, "finite")
-    shapes = {
-        name: np.shape(getattr(params, name))
-        for name in ("arrival_probability", "mean_size", "size_deviation")
-    }
-    if len(set(shapes.values())) > 1:
-        raise ValueError(f"Demand tables must have one shape [T, N], got {shapes}.")
     weight = concrete(params.weight)
     if weight is not None and not np.any(weight > 0.0):
         raise ValueError("weight must be positive for some agent, got zeros. Use ones for equals.")
+
+
+def check_shapes(numbers: dict[str, Any], num_steps: int, num_agents: int) -> None:
+    """ValueError unless tables are [T, N], the weights [N], a word or absent, and the rest single.
+
+    Args:
+      numbers: values of EnvParams by name.
+      num_steps, num_agents: T and N.
+    """
+    table = (num_steps, num_agents)
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(TABLES, table) | {"weight": table[1:]}
+    for name, value in numbers.items():
+        shape = wanted.get(name, ())
+        if not isinstance(value, str) and np.shape(value) != shape:
+            meant = "a single number" if not shape else f"of the shape {list(shape)}"
+            raise ValueError(f"{name} must be {meant}, got the shape {list(np.shape(value))}.")
+    if not numbers.get("max_steps_in_episode", 1) >= 1:
+        raise ValueError("max_steps_in_episode must be at least 1.")
 
 
 def _is_amount(x: np.ndarray) -> np.ndarray:

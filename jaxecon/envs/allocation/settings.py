@@ -1,5 +1,7 @@
 """Settings of sequential allocation: the four standard ones, seasons, and users' tables."""
 
+import dataclasses
+import inspect
 import os
 from typing import Any, Literal, get_args
 
@@ -9,7 +11,7 @@ import numpy as np
 from jaxecon.data.sites import Sites, load_sites
 from jaxecon.envs import base
 from jaxecon.envs.allocation.demand import Law
-from jaxecon.envs.allocation.economy import EnvParams, check_params
+from jaxecon.envs.allocation.economy import EnvParams, check_params, check_shapes
 from jaxecon.envs.allocation.env import Action, FillRule, Reward, SequentialAllocation
 from jaxecon.envs.allocation.planning import Split
 from jaxecon.suggest import unknown_name
@@ -106,6 +108,13 @@ def make_sequential_allocation(
         "size_deviation": rows(tables["deviation"]),
         "max_steps_in_episode": num_steps,
     } | numbers
+    known = {field.name for field in dataclasses.fields(EnvParams)}
+    for name in numbers:
+        if name not in known:
+            named = inspect.signature(make_sequential_allocation).parameters
+            valid = sorted(known | (set(named) - {"numbers"}))
+            raise ValueError(unknown_name("keyword", name, valid))
+    check_shapes(own, num_steps, probability.shape[1])
     asked = np.asarray(own["arrival_probability"]) * np.asarray(own["mean_size"])
     expected = asked.sum(axis=0)
     weight = own.setdefault("weight", jnp.ones(len(expected), float))

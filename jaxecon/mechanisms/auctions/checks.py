@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxecon.mechanisms.base import AuctionTypes
+from jaxecon.solvers.checking import as_floats, common_dtype
 from jaxecon.types import Array
 
 
@@ -46,7 +46,7 @@ def bids_of(reports: AuctionTypes, *, unit_demand: bool = False) -> Array:
       ValueError: fewer than two axes, a negative or missing bid, or bidders who can use one item
         only where the auction might sell them several.
     """
-    bids = jnp.asarray(reports.valuations)
+    (bids,) = as_floats(common_dtype(reports.valuations), reports.valuations)
     if bids.ndim < 2:
         raise ValueError(f"valuations must have shape [..., bidders, items], got {bids.shape}.")
     if reports.unit_demand and not unit_demand:
