@@ -1,5 +1,6 @@
 """Strict settings for every test: dtypes do not drift, ranks do not broadcast, warnings fail."""
 
+import gc
 import os
 import pathlib
 
@@ -10,6 +11,7 @@ import jax
 import pytest
 from hypothesis import settings
 
+MOST_MAPS = 25_000
 CACHE = pathlib.Path(__file__).parent.parent / ".pytest_cache" / "jax"
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -19,6 +21,19 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 settings.register_profile("jaxecon", deadline=None, derandomize=True, max_examples=20)
 settings.load_profile("jaxecon")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _room_for_programs():
+    """XLA maps memory for every program it compiles, and Linux lets a process have 65,530 maps.
+
+    Beyond that the process aborts, so programs of earlier modules are let go in time.
+    """
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

@@ -10,15 +10,16 @@ the fitted filter approaches the true one; we state that as a working hypothesis
 theorem. The regression's noise also holds what past payoffs could tell about the context, which a
 filter of observations alone ignores; "emkf_plus" feeds payoffs to the filter too.
 
-Where nothing persists (A = 0) there is nothing to gain, and fitting costs: over 20 instances with
-d = p = 2 and 4,000 rounds, regret was 112 against 69 of Thompson sampling on x
-(bench/bandits.py still). EM then cannot tell shocks from errors, and may drop part of x as noise.
+Until a fit explains the observations better than independent draws do, by Akaike's criterion, the
+context is the observation itself, z = x. So nothing is lost where nothing persists (A = 0): EM then
+cannot tell shocks from errors and might drop part of x as noise. This choice is ours.
 
 Source: Zeng, Bhatt, Koppel & Ganesh (2024), Partially Observable Contextual Bandits with Linear
 Payoffs, arXiv 2409.11521.
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
@@ -42,8 +43,10 @@ from jaxecon.solvers.kalman import (
     predict_step,
     weak_prior,
 )
+from jaxecon.solvers.linear import cholesky
 from jaxecon.types import Array, Key, PyTree
 
+LEAST_ERROR = 1e-4  # variance of the errors of observation where z = x
 LEAST_NOISE = 0.1  # share of the squared prediction errors that is payoff noise at least
 
 
@@ -95,6 +98,8 @@ def make_emkf(
     def init(key: Key, view: View, hparams: BanditHyperparams) -> EMKFState:
         model = _first_guess(key, problem, config, view)
         zero = jnp.int32(0)
+        if _may_be_static(problem, config, view):
+            model = _static(problem, config, view)
         return EMKFState(
             model=model,
             belief=_fresh_belief(model, view, problem, learner, hparams),
@@ -110,6 +115,8 @@ def make_emkf(
         belief = _observe(state.model, state.belief, view.obs)
         features = _features(belief, view, problem)[0]
         greedy = jnp.argmax(learner.scores(key, belief.learner, features, hparams))
+        if _may_be_static(problem, config, view):
+            return greedy, state._replace(belief=belief)
         in_turn = belief.rounds % problem.num_arms
         action = jnp.where(state.num_fits == 0, in_turn.astype(greedy.dtype), greedy)
         return action, state._replace(belief=belief)
@@ -228,6 +235,33 @@ def _first_guess(key: Key, problem: Problem, config: BanditConfig, view: View) -
     )
 
 
+def _may_be_static(problem: Problem, config: BanditConfig, view: View) -> bool:
+    """Whether z = x can be written as a state: C is free, and d at least p."""
+    return view.observation is None and (config.latent_dim or problem.latent_dim) >= problem.obs_dim
+
+
+def _static(problem: Problem, config: BanditConfig, view: View) -> LinearGaussian:
+    """The model whose filtered state is x, with zeros behind."""
+    guess = _first_guess(jax.random.key(0), problem, config, view)
+    return guess._replace(
+        transition=jnp.zeros_like(guess.transition),
+        transition_noise=jnp.eye(guess.transition.shape[0], dtype=view.obs.dtype),
+        observation=jnp.eye(problem.obs_dim, guess.transition.shape[0], dtype=view.obs.dtype),
+        observation_noise=LEAST_ERROR * jnp.eye(problem.obs_dim, dtype=view.obs.dtype),
+    )
+
+
+def _static_log_likelihood(obs: Array, num_rounds: Array) -> Array:
+    """() that of the first rounds as independent draws of one normal distribution of mean 0."""
+    seen = (jnp.arange(obs.shape[0]) < num_rounds)[:, None]
+    count = num_rounds.astype(obs.dtype)
+    rows = jnp.where(seen, obs, 0.0)
+    inverse = cholesky(rows.T @ rows / count).inverse
+    half_log_det = -jnp.sum(jnp.log(jnp.diagonal(inverse)))
+    size = obs.shape[-1]
+    return -count * (half_log_det + 0.5 * size * (1.0 + math.log(2.0 * math.pi)))
+
+
 def _fit(
     key: Key,
     state: EMKFState,
@@ -244,7 +278,10 @@ def _fit(
     starts = jax.vmap(guess)(keys)
     if config.warm_start:
         join = lambda one, many: jnp.concatenate([one[None], many])
-        starts = jax.tree.map(join, state.model, starts)
+        is_guess = jnp.all(state.model.transition == 0.0)  # EM would not leave A = 0
+        fresh = guess(jax.random.fold_in(key, 1))
+        warm = jax.tree.map(lambda new, old: jnp.where(is_guess, new, old), fresh, state.model)
+        starts = jax.tree.map(join, warm, starts)
     weak = weak_prior(config.latent_dim or problem.latent_dim)
     fitted = expectation_maximisation(
         starts,
@@ -258,8 +295,16 @@ def _fit(
     best = jnp.argmax(likelihood)
     is_sound = jnp.isfinite(likelihood[best])
     pick = lambda many, old: jnp.where(is_sound, many[best], old)
+    model = jax.tree.map(pick, fitted.value, state.model)
+    if _may_be_static(problem, config, view):
+        size = config.latent_dim or problem.latent_dim
+        num_parameters = 2 * size * problem.obs_dim  # of the dynamics, up to coordinates
+        gain = likelihood[best] - _static_log_likelihood(history.obs, num_rounds)
+        persists = gain > num_parameters
+        static = _static(problem, config, view)
+        model = jax.tree.map(lambda new, old: jnp.where(persists, new, old), model, static)
     return state._replace(
-        model=jax.tree.map(pick, fitted.value, state.model),
+        model=model,
         log_likelihood=pick(likelihood / num_rounds.astype(likelihood.dtype), state.log_likelihood),
         num_fits=state.num_fits + 1,
         num_failed=state.num_failed + (~is_sound).astype(jnp.int32),
