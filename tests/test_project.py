@@ -47,7 +47,9 @@ LAYERS = {
     "cli": ALGOS | {"algos", "sequences", "sweeps", "benchmark"},
     "__main__": {"cli"},
 }
-CONTRACT = {"jaxecon.envs"} | {f"jaxecon.envs.{name}" for name in ("base", "autoreset", "wrappers")}
+CONTRACT = {"jaxecon.envs"} | {
+    f"jaxecon.envs.{name}" for name in ("applicability", "base", "autoreset", "wrappers")
+}
 
 
 def module_name(path):

@@ -1,5 +1,10 @@
 """Algorithms: pure functions that compile, vmap and resume."""
 
+from jaxecon.algos.applicability_store import (
+    load_applicability,
+    reuse_applicability,
+    save_applicability,
+)
 from jaxecon.algos.base import Algorithm, train, train_iterations
 from jaxecon.algos.dqn import make_dqn
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
@@ -18,10 +23,13 @@ __all__ = [
     "PPOConfig",
     "PPOHyperparams",
     "build_mechanism",
+    "load_applicability",
     "make_dqn",
     "make_mechanism_designer",
     "make_ppo",
     "recipe",
+    "reuse_applicability",
+    "save_applicability",
     "train",
     "train_iterations",
 ]

@@ -20,6 +20,15 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxecon.algos import normalise, optimizers, replay, rollout
+from jaxecon.algos.applicability import (
+    APPLICABILITY,
+    Chooser,
+    Learned,
+    Model,
+    Shown,
+    learn_from,
+    make_chooser,
+)
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
 from jaxecon.algos.evaluation import evaluate_policy
@@ -45,6 +54,7 @@ class DQNPolicy:
 
     params: PyTree
     obs_moments: normalise.RunningMoments  # of features [F]
+    applicability: Model | None = None
 
 
 @struct.dataclass
@@ -56,6 +66,7 @@ class DQNState:
     rollout: rollout.RolloutState
     replay: replay.ReplayState
     iteration: Array  # () int32
+    applicability: Learned | None = None
 
 
 def make_dqn(env: Any, config: DQNConfig | None = None) -> Algorithm:
@@ -80,7 +91,7 @@ def make_dqn(env: Any, config: DQNConfig | None = None) -> Algorithm:
         init=functools.partial(_init, env, config),
         step=functools.partial(_step, env, config),
         evaluate=functools.partial(_evaluate, env, config),
-        policy=lambda state: DQNPolicy(state.learner.params, state.obs_moments),
+        policy=_policy,
         act=functools.partial(_act, env, config),
         hparams=DQNHyperparams(),
         steps_per_iteration=config.num_envs * config.rollout_length,
@@ -113,6 +124,10 @@ def _init(
         truncated=flag,
         final_obs=obs,
     )
+    chooser = make_chooser(env, config, env_params)
+    learned = None
+    if chooser is not None and chooser.learns:
+        learned = chooser.init(jax.random.fold_in(key, APPLICABILITY), seen.obs, hparams)
     return DQNState(
         learner=Learner(params, params, optimizer_at(0.0, hparams).init(params), jnp.int32(0)),
         obs_moments=normalise.init_moments((network.features(seen.obs).shape[-1],)),
@@ -121,7 +136,14 @@ def _init(
             example, config.num_rows, config.final_size, prioritised=config.prioritised
         ),
         iteration=jnp.int32(0),
+        applicability=learned,
     )
+
+
+def _policy(state: DQNState) -> DQNPolicy:
+    """What acting needs of a state."""
+    model = None if state.applicability is None else state.applicability.model
+    return DQNPolicy(state.learner.params, state.obs_moments, model)
 
 
 class Inputs(NamedTuple):
@@ -131,6 +153,7 @@ class Inputs(NamedTuple):
     key_envs: Key
     bits: Array  # uint32 [U, M] of the draws from the buffer
     num_steps: Array  # () environment steps taken when the cycle ends
+    ignores: Array  # [T, B] uniform, for the steps that offer every action
 
 
 def _inputs(key: Key, config: DQNConfig, network: QNetwork, state: DQNState) -> Inputs:
@@ -146,6 +169,7 @@ def _inputs(key: Key, config: DQNConfig, network: QNetwork, state: DQNState) -> 
         key_envs=jax.random.split(key_envs, cycles),
         bits=jax.random.bits(key_bits, (cycles, config.num_updates, config.batch_size)),
         num_steps=before + jnp.arange(1, cycles + 1, dtype=jnp.float32) * per_cycle,
+        ignores=jax.random.uniform(jax.random.fold_in(key, APPLICABILITY), acting[:3]),
     )
 
 
@@ -160,16 +184,29 @@ def _step(
     """Act and learn in turn for `rollout_length` steps of each environment."""
     network = _network(env, config, env_params)
 
+    chooser = make_chooser(env, config, env_params)
+
     def cycle(state: DQNState, inputs: Inputs) -> tuple[DQNState, tuple]:
-        state, obs, totals = _collect(state, inputs, env, env_params, network, config, hparams)
-        state, metrics = _learn(state, inputs, network, config, hparams)
-        return state, (metrics, totals, obs if config.normalise_observations else None)
+        state, trajectory, totals = _collect(
+            state, inputs, env, env_params, network, chooser, config, hparams
+        )
+        state, metrics = _learn(state, inputs, network, chooser, config, hparams)
+        obs = trajectory.obs.obs if config.normalise_observations else None
+        shown = None
+        if chooser is not None:
+            shown = Shown(trajectory.obs.obs, trajectory.latent, trajectory.record)
+        return state, (metrics, totals, obs, shown)
 
     inputs = _inputs(key, config, network, state)
     obs: Array
     metrics: Metrics
-    state, (metrics, totals, obs) = jax.lax.scan(cycle, state, inputs)
+    state, (metrics, totals, obs, shown) = jax.lax.scan(cycle, state, inputs)
     metrics = jax.tree.map(jnp.mean, metrics)
+    if chooser is not None:
+        shown = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[3:])), shown)
+        key_fit = jax.random.fold_in(key, APPLICABILITY + 1)
+        learned, more = learn_from(key_fit, state.applicability, shown, chooser, hparams)
+        state, metrics = dataclasses.replace(state, applicability=learned), metrics | more
     metrics["epsilon"] = epsilon_at(inputs.num_steps[-1], hparams)
     metrics["episodes"] = jax.tree.map(jnp.sum, totals)
     moments = state.obs_moments
@@ -186,27 +223,35 @@ def _collect(
     env: Any,
     env_params: Any,
     network: QNetwork,
+    chooser: Chooser | None,
     config: DQNConfig,
     hparams: DQNHyperparams,
-) -> tuple[DQNState, Array, rollout.EpisodeTotals]:
-    """T steps into the buffer; also the observations [T, B, ...] and the episodes that ended."""
+) -> tuple[DQNState, Any, rollout.EpisodeTotals]:
+    """T steps into the buffer; also the trajectory and the episodes that ended."""
     taken = inputs.num_steps - config.update_interval * config.num_envs
     epsilon = epsilon_at(taken, hparams)
 
-    def act(seen: Any, _: Array | None, noise: Array) -> tuple[Array, Array, Array]:
+    model = None if state.applicability is None else state.applicability.model
+    ignores = inputs.ignores < hparams.applicability_eps
+
+    def act(seen: Any, _: Array | None, noise: tuple) -> tuple[Array, Array, Array]:
         features = features_of(network, state.obs_moments, config, seen.obs)
         value = network.values(state.learner.params, features)
-        action = epsilon_greedy(value, seen.mask, noise, epsilon)
+        mask = seen.mask
+        if chooser is not None:
+            mask = chooser.mask(model, seen.obs, mask, noise[1])
+        action = epsilon_greedy(value, mask, noise[0], epsilon)
         return action, jnp.zeros(action.shape), action
 
     end, trajectory, totals = rollout.collect(
         inputs.key_envs,
         state.rollout,
         act,
-        inputs.noise,
+        (inputs.noise, ignores),
         ObservedEnv(env),
         env_params,
         reset_mode=config.reset_mode,
+        record=None if chooser is None else chooser.label,
     )
     steps = replay.Steps(
         obs=trajectory.obs,
@@ -217,12 +262,16 @@ def _collect(
         final_obs=trajectory.final_obs,
     )
     state = dataclasses.replace(state, rollout=end, replay=replay.add(state.replay, steps))
-    seen: Any = trajectory.obs
-    return state, seen.obs, totals
+    return state, trajectory, totals
 
 
 def _learn(
-    state: DQNState, inputs: Inputs, network: QNetwork, config: DQNConfig, hparams: DQNHyperparams
+    state: DQNState,
+    inputs: Inputs,
+    network: QNetwork,
+    chooser: Chooser | None,
+    config: DQNConfig,
+    hparams: DQNHyperparams,
 ) -> tuple[DQNState, Metrics]:
     """`num_updates` gradient steps, or none before learning starts."""
     is_ready = inputs.num_steps >= hparams.learning_starts
@@ -237,6 +286,10 @@ def _learn(
         else:
             slot, weight = replay.draw_uniform(bits, buffer), jnp.ones(config.batch_size)
         window = replay.read_windows(buffer, slot, config.n_step, hparams.gamma)
+        if chooser is not None:
+            model = None if state.applicability is None else state.applicability.model
+            mask = chooser.mask(model, window.next_obs.obs, window.next_obs.mask)
+            window = window._replace(next_obs=window.next_obs._replace(mask=mask))
 
         def do(learner: Learner) -> tuple[Learner, Array, Metrics]:
             batch = make_batch(learner, state.obs_moments, window, weight, network, config)
@@ -281,12 +334,15 @@ def _act(
     del key
     network = _network(env, config, env_params)
     value = network.values(policy.params, features_of(network, policy.obs_moments, config, obs))
+    chooser = make_chooser(env, config, env_params)
+    if chooser is not None:
+        mask = chooser.mask(policy.applicability, obs, mask)
     return jnp.argmax(mask_logits(value, mask), axis=-1).astype(jnp.int32)
 
 
 def _evaluate(env: Any, config: DQNConfig, key: Key, state: DQNState, env_params: Any) -> Metrics:
     """Metrics of `num_eval_episodes` whole episodes, played greedily."""
-    policy = DQNPolicy(state.learner.params, state.obs_moments)
+    policy = _policy(state)
 
     def act(key: Key, obs: Array, mask: Array | None) -> Array:
         return _act(env, config, key, policy, obs, mask, env_params)

@@ -5,6 +5,7 @@ from typing import Any
 
 from flax import struct
 
+from jaxecon.algos.applicability import check_mode
 from jaxecon.envs import autoreset
 from jaxecon.envs.base import require_count
 from jaxecon.networks.policy import ACTIVATIONS
@@ -34,6 +35,8 @@ class DQNConfig:
       normalise_observations: centre and scale observations by running moments.
       reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
       num_eval_episodes: episodes per evaluation, played greedily.
+      applicability, known_actions, applicability_sizes: which actions are offered, both when acting
+        and in targets, see `PPOConfig`.
     """
 
     num_envs: int = 10
@@ -52,8 +55,14 @@ class DQNConfig:
     normalise_observations: bool = False
     reset_mode: str = "auto"
     num_eval_episodes: int = 128
+    applicability: str = "full"
+    known_actions: tuple[int, ...] = ()
+    applicability_sizes: tuple[int, ...] = (64, 64)
 
     def __post_init__(self):
+        object.__setattr__(self, "known_actions", tuple(self.known_actions))
+        object.__setattr__(self, "applicability_sizes", tuple(self.applicability_sizes))
+        check_mode(self.applicability, self.known_actions)
         counts = ("num_envs", "rollout_length", "update_interval", "num_updates", "buffer_size")
         for name in (*counts, "batch_size", "n_step", "num_eval_episodes"):
             require_count(name, getattr(self, name))
@@ -108,6 +117,8 @@ class DQNHyperparams:
       anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
         to zero.
       total_steps: environment steps over which schedules act.
+      applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: of
+        the model of applicability, see `PPOHyperparams`.
     """
 
     learning_rate: Any = 1e-3
@@ -124,3 +135,7 @@ class DQNHyperparams:
     importance_exponent: Any = 0.4
     anneal: Any = 0.0
     total_steps: Any = 1e6
+    applicability_rate: Any = 3e-4
+    applicability_threshold: Any = 0.2
+    applicability_eps: Any = 0.25
+    applicability_min_labels: Any = 50.0

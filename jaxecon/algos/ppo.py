@@ -18,6 +18,17 @@ import optax
 from flax import struct
 
 from jaxecon.algos import losses, normalise, optimizers, returns, rollout, shuffle
+from jaxecon.algos.applicability import (
+    APPLICABILITY,
+    Chooser,
+    Learned,
+    Model,
+    Shown,
+    check_mode,
+    declared_mask,
+    learn_from,
+    make_chooser,
+)
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.envs import autoreset
@@ -45,6 +56,11 @@ class PPOConfig:
       reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
       num_eval_episodes: episodes per evaluation.
       greedy_evaluation: evaluate the mode of the policy; False samples from it.
+      applicability: which actions the policy is offered: "full" what the environment declares,
+        "none" all, "partial" what it declares of `known_actions` and all others, "learned" what a
+        model beside the policy holds for applicable, see `algos.applicability`.
+      known_actions: actions whose declared masks "partial" and "learned" use.
+      applicability_sizes: widths of the model's hidden layers.
     """
 
     num_envs: int = 16
@@ -60,8 +76,14 @@ class PPOConfig:
     reset_mode: str = "auto"
     num_eval_episodes: int = 128
     greedy_evaluation: bool = True
+    applicability: str = "full"
+    known_actions: tuple[int, ...] = ()
+    applicability_sizes: tuple[int, ...] = (64, 64)
 
     def __post_init__(self):
+        object.__setattr__(self, "known_actions", tuple(self.known_actions))
+        object.__setattr__(self, "applicability_sizes", tuple(self.applicability_sizes))
+        check_mode(self.applicability, self.known_actions)
         for name in ("num_envs", "rollout_length", "num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -103,6 +125,11 @@ class PPOHyperparams:
       anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
         to zero.
       total_steps: environment steps over which `anneal` acts.
+      applicability_rate: Adam's step size for the model of applicability; 0 freezes it. This and
+        the next three are used by applicability="learned" alone.
+      applicability_threshold: τ, chance of an effect below which an action is hidden.
+      applicability_eps: share of steps that offer every action all the same.
+      applicability_min_labels: labels of an action below which it is never hidden.
     """
 
     learning_rate: Any = 3e-4
@@ -114,6 +141,10 @@ class PPOHyperparams:
     max_grad_norm: Any = 0.5
     anneal: Any = 0.0
     total_steps: Any = 1e6
+    applicability_rate: Any = 3e-4
+    applicability_threshold: Any = 0.2
+    applicability_eps: Any = 0.25
+    applicability_min_labels: Any = 50.0
 
 
 @struct.dataclass
@@ -122,6 +153,7 @@ class PPOPolicy:
 
     params: PyTree
     obs_moments: normalise.RunningMoments  # of features [F]
+    applicability: Model | None = None
 
 
 @struct.dataclass
@@ -134,6 +166,7 @@ class PPOState:
     return_moments: normalise.RunningMoments  # scalar
     discounted_return: Array  # [B] or [B, N], running
     iteration: Array  # () int32
+    applicability: Learned | None = None
 
 
 class Batch(NamedTuple):
@@ -295,7 +328,7 @@ def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
         init=functools.partial(_init, env, config),
         step=functools.partial(_step, env, config),
         evaluate=functools.partial(_evaluate, env, config),
-        policy=lambda state: state.policy,
+        policy=_policy,
         act=functools.partial(_act, env, config),
         hparams=PPOHyperparams(),
         steps_per_iteration=config.batch_size,
@@ -317,6 +350,10 @@ def _init(
     start = rollout.init_rollout(key_envs, env, env_params, config.num_envs)
     num_agents = getattr(env, "num_agents", None)
     agents = () if num_agents is None else (num_agents,)
+    chooser = make_chooser(env, config, env_params)
+    learned = None
+    if chooser is not None and chooser.learns:
+        learned = chooser.init(jax.random.fold_in(key, APPLICABILITY), start.obs, hparams)
     moments = normalise.init_moments((network.features(start.obs).shape[-1],))
     return PPOState(
         policy=PPOPolicy(params, moments),
@@ -325,7 +362,16 @@ def _init(
         return_moments=normalise.init_moments(()),
         discounted_return=jnp.zeros((config.num_envs, *agents)),
         iteration=jnp.int32(0),
+        applicability=learned,
     )
+
+
+def _policy(state: PPOState) -> PPOPolicy:
+    """What acting needs of a state."""
+    learned = state.applicability
+    if learned is None:
+        return state.policy
+    return dataclasses.replace(state.policy, applicability=learned.model)
 
 
 def _step(
@@ -349,15 +395,61 @@ def _step(
         latent = network.head.sample(outputs, noise)
         return latent, network.head.log_prob(outputs, latent), network.head.to_action(latent)
 
-    end, trajectory, totals = rollout.collect(
-        key_envs, state.rollout, act, noise, env, env_params, reset_mode=config.reset_mode
-    )
+    chooser = make_chooser(env, config, env_params)
+    if chooser is None:
+        end, trajectory, totals = rollout.collect(
+            key_envs, state.rollout, act, noise, env, env_params, reset_mode=config.reset_mode
+        )
+    else:
+        end, trajectory, totals = _collect_choosing(
+            key, key_envs, state, act, noise, chooser, config, hparams
+        )
     state, batch, metrics = make_batch(
         dataclasses.replace(state, rollout=end), trajectory, network, config, hparams
     )
     state, update_metrics = update(key_update, state, batch, network, config, hparams)
     state = dataclasses.replace(state, iteration=state.iteration + 1)
-    return state, metrics | update_metrics | {"episodes": totals}
+    metrics |= update_metrics
+    if chooser is not None:
+        shown = Shown(trajectory.obs, trajectory.latent, trajectory.record)
+        shown = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[2:])), shown)
+        key_fit = jax.random.fold_in(key, APPLICABILITY + 1)
+        learned, more = learn_from(key_fit, state.applicability, shown, chooser, hparams)
+        state, metrics = dataclasses.replace(state, applicability=learned), metrics | more
+    return state, metrics | {"episodes": totals}
+
+
+def _collect_choosing(
+    key: Key,
+    key_envs: Key,
+    state: PPOState,
+    act: rollout.ActFn,
+    noise: Array,
+    chooser: Chooser,
+    config: PPOConfig,
+    hparams: PPOHyperparams,
+) -> tuple[rollout.RolloutState, rollout.Trajectory, rollout.EpisodeTotals]:
+    """A rollout under the chooser's masks, with the actions' effects noted."""
+    env, env_params = chooser.env, chooser.env_params
+    model = None if state.applicability is None else state.applicability.model
+    key_ignore = jax.random.fold_in(key, APPLICABILITY)
+    ignores = jax.random.uniform(key_ignore, noise.shape[:2]) < hparams.applicability_eps
+
+    def mask_of(env_state: PyTree, obs: Array, noise: tuple) -> Array | None:
+        declared = declared_mask(env, env_params, env_state)
+        return chooser.mask(model, obs, declared, noise[1])
+
+    return rollout.collect(
+        key_envs,
+        state.rollout,
+        lambda obs, mask, noise: act(obs, mask, noise[0]),
+        (noise, ignores),
+        env,
+        env_params,
+        reset_mode=config.reset_mode,
+        mask_of=mask_of,
+        record=chooser.label,
+    )
 
 
 def _act(
@@ -371,6 +463,9 @@ def _act(
 ) -> Array:
     """Actions [B, ...] of a policy for observations [B, ...]."""
     network = _network(env, config, env_params)
+    chooser = make_chooser(env, config, env_params)
+    if chooser is not None:
+        mask = chooser.mask(policy.applicability, obs, mask)
     outputs = network.policy(policy.params, _features(network, policy, config, obs), mask)
     if config.greedy_evaluation:
         return network.head.to_action(network.head.mode(outputs))
@@ -380,8 +475,9 @@ def _act(
 
 def _evaluate(env: Any, config: PPOConfig, key: Key, state: PPOState, env_params: Any) -> Metrics:
     """Metrics of `num_eval_episodes` whole episodes."""
+    policy = _policy(state)
 
     def act(key: Key, obs: Array, mask: Array | None) -> Array:
-        return _act(env, config, key, state.policy, obs, mask, env_params)
+        return _act(env, config, key, policy, obs, mask, env_params)
 
     return evaluate_policy(key, act, env, env_params, config.num_eval_episodes)

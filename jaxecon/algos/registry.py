@@ -33,6 +33,12 @@ class Bounds(NamedTuple):
 
 
 POSITIVE, UNIT, NON_NEGATIVE = Bounds(0.0, above=True), Bounds(0.0, 1.0), Bounds(0.0)
+APPLICABILITY = {
+    "applicability_rate": NON_NEGATIVE,
+    "applicability_threshold": UNIT,
+    "applicability_eps": UNIT,
+    "applicability_min_labels": NON_NEGATIVE,
+}
 
 
 class AlgorithmEntry(NamedTuple):
@@ -79,6 +85,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "importance_exponent": UNIT,
             "anneal": UNIT,
             "total_steps": POSITIVE,
+            **APPLICABILITY,
         },
     ),
     "mechanism": AlgorithmEntry(
@@ -114,6 +121,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "max_grad_norm": POSITIVE,
             "anneal": UNIT,
             "total_steps": POSITIVE,
+            **APPLICABILITY,
         },
     ),
 }

@@ -12,7 +12,7 @@ from jaxecon.envs import autoreset
 from jaxecon.types import Array, Key, PyTree
 
 # (obs [B, ...], mask [B, K] or None, noise [B, ...]) -> (latent, log_prob, action)
-ActFn = Callable[[Array, Array | None, Array], tuple[Array, Array, Array]]
+ActFn = Callable[[Array, Array | None, Any], tuple[Array, Array, Array]]
 
 
 @struct.dataclass
@@ -52,6 +52,7 @@ class Trajectory(NamedTuple):
     terminated: Array  # [T, B]
     truncated: Array  # [T, B]
     final_obs: Array  # [T, B, ...] before any reset
+    record: PyTree = None  # leaves [T, B, ...], what `collect` was asked to note
 
 
 def init_rollout(key: Key, env: Any, env_params: Any, num_envs: int) -> RolloutState:
@@ -71,11 +72,13 @@ def collect(
     key: Key,
     state: RolloutState,
     act: ActFn,
-    noise: Array,
+    noise: Any,
     env: Any,
     env_params: Any,
     *,
     reset_mode: str = "auto",
+    mask_of: Callable[[PyTree, Array, Any], Array | None] | None = None,
+    record: Callable[[Key, PyTree, Array, PyTree], PyTree] | None = None,
 ) -> tuple[RolloutState, Trajectory, EpisodeTotals]:
     """Step B environments T times.
 
@@ -86,12 +89,14 @@ def collect(
       key: PRNG key of the environments.
       state: where the environments stand.
       act: the policy.
-      noise: [T, B, ...] noise for `act`.
+      noise: [T, B, ...] noise for `act`, one array or a pytree of them.
       env: the environment.
       env_params: its economy.
       reset_mode: "auto", "ahead" or "on_demand", see `jaxecon.envs.autoreset`.
+      mask_of: (env_state, obs, noise) -> masks [B, K] for `act`; the environment's own if None.
+      record: (keys [B], env_state, action, state after it) -> what to note of a step, if anything.
     """
-    num_steps, num_envs = noise.shape[:2]
+    num_steps, num_envs = jax.tree.leaves(noise)[0].shape[:2]
     mode = autoreset.choose_mode(env, reset_mode, num_envs)
     group = autoreset.choose_group(env, num_envs)
     key_steps, key_resets = jax.random.split(key)
@@ -104,10 +109,14 @@ def collect(
 
     def step(carry: tuple, inputs: tuple) -> tuple:
         (state, totals), (noise_t, keys, spare_t) = carry, inputs
-        mask = legal_actions(env, env_params, state.env_state)
+        if mask_of is None:
+            mask = legal_actions(env, env_params, state.env_state)
+        else:
+            mask = mask_of(state.env_state, state.obs, noise_t)
         latent, log_prob, action = act(state.obs, mask, noise_t)
         raw = autoreset.step_batch(keys, env, env_params, state.env_state, action)
         done = raw.terminated | raw.truncated
+        noted = None if record is None else record(keys, state.env_state, action, raw.state)
         if mode == "ahead":
             obs, env_state = autoreset.select(done, spare_t, (raw.obs, raw.state))
         else:
@@ -115,7 +124,15 @@ def collect(
             obs, env_state = after.obs, after.state
         next_state, totals = _count_episodes(state, totals, raw.reward, done)
         transition = Trajectory(
-            state.obs, mask, latent, log_prob, raw.reward, raw.terminated, raw.truncated, raw.obs
+            obs=state.obs,
+            mask=mask,
+            latent=latent,
+            log_prob=log_prob,
+            reward=raw.reward,
+            terminated=raw.terminated,
+            truncated=raw.truncated,
+            final_obs=raw.obs,
+            record=noted,
         )
         return (dataclasses.replace(next_state, env_state=env_state, obs=obs), totals), transition
 

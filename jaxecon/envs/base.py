@@ -79,6 +79,8 @@ class Environment(gymnax_environment.Environment):
     Attributes:
       num_agents: None in a single-agent environment, whose reward is a scalar. Otherwise the
         number of agents N: observations are [N, ...], actions [N, ...] and the reward [N].
+      noop_action: the discrete choice that does nothing, or None. Name it where the state also
+        moves by itself: whether an action has an effect is then judged against doing nothing.
       ends_together: True if time alone decides when an episode ends, so that environments that
         were reset together always end together. Training loops then reset a whole batch at once.
     """
@@ -86,6 +88,7 @@ class Environment(gymnax_environment.Environment):
     _supports_transition_gradients = True
     _transition_gradients_enabled = True
     num_agents: int | None = None
+    noop_action: int | None = None
     ends_together: bool = False
 
     def with_transition_gradients(self):
@@ -130,6 +133,14 @@ class Environment(gymnax_environment.Environment):
     def action_mask(self, state: Any, params: Any) -> Array | None:
         """Legal choices, bool [..., num_actions] with True = legal, or None if all are."""
         return None
+
+    def effect_view(self, state: Any) -> Any:
+        """What an action can change, a pytree; leave out clocks, sums and what moves by itself."""
+        return state.replace(time=jnp.zeros_like(state.time))
+
+    def applicability_view(self, obs: Array) -> Array:
+        """What decides which actions apply, rows [B, F] of observations [B, ...]."""
+        return jnp.reshape(obs, (obs.shape[0], -1))
 
     def episode_summary(self, state: Any, params: Any) -> dict[str, Array]:
         """Scalars that describe a finished episode, read from its last state.

@@ -16,8 +16,11 @@ ENVIRONMENTS: dict[str, str] = {
     "ContextualBandit-v0": "jaxecon.envs.bandits.contextual:ContextualBandit",
     "Cournot-v0": "jaxecon.envs.games.cournot:Cournot",
     "DynamicalLinearBandit-v0": "jaxecon.envs.bandits.dynamical:make_dynamical_bandit",
+    "GridWorld-v0": "jaxecon.envs.gridworld.env:make_gridworld",
+    "LotSizing-v0": "jaxecon.envs.control.lot_sizing:LotSizing",
     "Misreporter-v0": "jaxecon.envs.mechanisms.misreporter:Misreporter",
     "Newsvendor-v0": "jaxecon.envs.control.newsvendor:Newsvendor",
+    "OrderPlacing-v0": "jaxecon.envs.trading.order_placing:OrderPlacing",
     "PartiallyObservedLinearBandit-v0": (
         "jaxecon.envs.bandits.partially_observed:make_partially_observed_bandit"
     ),

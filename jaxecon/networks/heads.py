@@ -96,9 +96,17 @@ class CategoricalHead:
         log_probs = jax.nn.log_softmax(outputs)
         return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
 
+    def kl(self, outputs: Array, other: Array) -> Array:
+        """Divergence KL(π ‖ π') in nats, [B], of logits that carry the same mask."""
+        log_probs, log_others = jax.nn.log_softmax(outputs), jax.nn.log_softmax(other)
+        return jnp.sum(jnp.exp(log_probs) * (log_probs - log_others), axis=-1)
+
 
 def mask_logits(logits: Array, mask: Array | None) -> Array:
-    """Logits [B, K] with illegal choices at the dtype's lowest value, so their gradient is zero."""
+    """Logits [B, K] with illegal choices at the dtype's lowest value, so their gradient is zero.
+
+    A row without a legal choice has no distribution; its choices come out equally likely.
+    """
     return logits if mask is None else jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
 
 
