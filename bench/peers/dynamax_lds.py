@@ -3,12 +3,11 @@
 import importlib.metadata
 import json
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 from dynamax.linear_gaussian_ssm import LinearGaussianSSM, lgssm_filter, lgssm_smoother
-from lds_problem import HIDDEN, OBSERVED, problem, reply
+from lds_problem import HIDDEN, OBSERVED, problem, serve_program
 
 
 def main():
@@ -45,15 +44,8 @@ def main():
         )
 
     x = jnp.asarray(x)
-    start = time.perf_counter()
-    program = jax.jit(jax.vmap(solve)).lower(x).compile()
-    compile_s = time.perf_counter() - start
     versions = {f"peer_{name}": importlib.metadata.version(name) for name in ("dynamax", "jax")}
-    print(json.dumps({"compile_s": compile_s, "versions": versions}), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        likelihood, *_ = jax.block_until_ready(program(x))
-        print(json.dumps(reply(time.perf_counter() - start, likelihood)), flush=True)
+    serve_program(lambda: jax.jit(jax.vmap(solve)).lower(x).compile(), x, versions)
 
 
 if __name__ == "__main__":

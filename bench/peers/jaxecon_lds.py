@@ -3,11 +3,10 @@
 import importlib.metadata
 import json
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
-from lds_problem import problem, reply
+from lds_problem import problem, serve_program
 
 from jaxecon import devices
 from jaxecon.solvers.kalman import (
@@ -35,15 +34,9 @@ def main():
         return filtered.log_likelihood, smoothed.mean.sum((1, 2)), smoothed.lag_one.sum((1, 2, 3))
 
     options = devices.compiler_options("cpu", one_thread_per_device=True)
-    start = time.perf_counter()
-    program = jax.jit(devices.over_devices(solve)).lower(x).compile(compiler_options=options)
-    compile_s = time.perf_counter() - start
+    jitted = jax.jit(devices.over_devices(solve))
     versions = {name: importlib.metadata.version(name) for name in ("jaxecon", "jax")}
-    print(json.dumps({"compile_s": compile_s, "versions": versions}), flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        likelihood, *_ = jax.block_until_ready(program(x))
-        print(json.dumps(reply(time.perf_counter() - start, likelihood)), flush=True)
+    serve_program(lambda: jitted.lower(x).compile(compiler_options=options), x, versions)
 
 
 if __name__ == "__main__":

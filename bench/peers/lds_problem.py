@@ -1,5 +1,9 @@
 """The series and first guess that all sides of bench/kalman_vs_dynamax.py work on."""
 
+import json
+import sys
+import time
+
 import numpy as np
 
 HIDDEN, OBSERVED = 4, 2
@@ -27,3 +31,20 @@ def problem(num_times, num):
 def reply(seconds, likelihood):
     """What one run says: its time, and log-likelihoods of the first replicas."""
     return {"seconds": seconds, "likelihood": np.asarray(likelihood, np.float64)[:8].tolist()}
+
+
+def serve_program(compile_program, x, versions):
+    """Compile a JAX program of the series, then run it once for each line of standard input.
+
+    Its first result is the log-likelihoods.
+    """
+    import jax
+
+    start = time.perf_counter()
+    program = compile_program()
+    compile_s = time.perf_counter() - start
+    print(json.dumps({"compile_s": compile_s, "versions": versions}), flush=True)
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        likelihood, *_ = jax.block_until_ready(program(x))
+        print(json.dumps(reply(time.perf_counter() - start, likelihood)), flush=True)
