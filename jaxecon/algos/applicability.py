@@ -66,22 +66,57 @@ class Shown(NamedTuple):
     labels: Labels  # [M]
 
 
-def check_mode(mode: str, known_actions: tuple[int, ...]) -> None:
-    """Raise ValueError unless the static settings of applicability make sense together."""
-    if mode not in MODES:
-        raise ValueError(unknown_name("applicability", mode, MODES))
-    if mode == "partial" and not known_actions:
-        raise ValueError(
-            'known_actions must name at least 1 action with applicability="partial", got none; '
-            'use "none" to offer every action.'
-        )
-    if known_actions and mode not in ("partial", "learned"):
-        raise ValueError(
-            f'known_actions must be empty with applicability="{mode}", got {known_actions}; it '
-            'belongs to "partial" and "learned".'
-        )
-    if any(isinstance(a, bool) or not isinstance(a, int) or a < 0 for a in known_actions):
-        raise ValueError(f"known_actions must be indices from 0 on, got {known_actions}.")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ApplicabilityConfig:
+    """Static settings that every algorithm with discrete actions has.
+
+    Attributes:
+      applicability: which actions the policy is offered: "full" what the environment declares,
+        "none" all, "partial" what it declares of `known_actions` and all others, "learned" what a
+        model beside the policy holds for applicable.
+      known_actions: actions whose declared masks "partial" and "learned" use.
+      applicability_sizes: widths of the model's hidden layers.
+    """
+
+    applicability: str = "full"
+    known_actions: tuple[int, ...] = ()
+    applicability_sizes: tuple[int, ...] = (64, 64)
+
+    def __post_init__(self):
+        for name in ("known_actions", "applicability_sizes"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        mode, known_actions = self.applicability, self.known_actions
+        if mode not in MODES:
+            raise ValueError(unknown_name("applicability", mode, MODES))
+        if mode == "partial" and not known_actions:
+            raise ValueError(
+                'known_actions must name at least 1 action with applicability="partial", got none; '
+                'use "none" to offer every action.'
+            )
+        if known_actions and mode not in ("partial", "learned"):
+            raise ValueError(
+                f'known_actions must be empty with applicability="{mode}", got {known_actions}; it '
+                'belongs to "partial" and "learned".'
+            )
+        if any(isinstance(a, bool) or not isinstance(a, int) or a < 0 for a in known_actions):
+            raise ValueError(f"known_actions must be indices from 0 on, got {known_actions}.")
+
+
+@struct.dataclass
+class ApplicabilityHyperparams:
+    """Traced settings of the model, used by applicability="learned" alone.
+
+    Attributes:
+      applicability_rate: Adam's step size for the model; 0 freezes it.
+      applicability_threshold: τ, chance of an effect below which an action is hidden.
+      applicability_eps: share of steps that offer every action all the same.
+      applicability_min_labels: labels of an action below which it is never hidden.
+    """
+
+    applicability_rate: Any = 3e-4
+    applicability_threshold: Any = 0.2
+    applicability_eps: Any = 0.25
+    applicability_min_labels: Any = 50.0
 
 
 def view_of(env: Any, obs: Array) -> Array:

@@ -5,7 +5,7 @@ from typing import Any
 
 from flax import struct
 
-from jaxecon.algos.applicability import check_mode
+from jaxecon.algos.applicability import ApplicabilityConfig, ApplicabilityHyperparams
 from jaxecon.envs import autoreset
 from jaxecon.envs.base import require_count
 from jaxecon.networks.policy import ACTIVATIONS
@@ -13,7 +13,7 @@ from jaxecon.suggest import unknown_name
 
 
 @dataclasses.dataclass(frozen=True)
-class DQNConfig:
+class DQNConfig(ApplicabilityConfig):
     """Static settings: each new value compiles a new program.
 
     Attributes:
@@ -36,7 +36,7 @@ class DQNConfig:
       reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
       num_eval_episodes: episodes per evaluation, played greedily.
       applicability, known_actions, applicability_sizes: which actions are offered, both when acting
-        and in targets, see `PPOConfig`.
+        and in targets, see `ApplicabilityConfig`.
     """
 
     num_envs: int = 10
@@ -55,14 +55,9 @@ class DQNConfig:
     normalise_observations: bool = False
     reset_mode: str = "auto"
     num_eval_episodes: int = 128
-    applicability: str = "full"
-    known_actions: tuple[int, ...] = ()
-    applicability_sizes: tuple[int, ...] = (64, 64)
 
     def __post_init__(self):
-        object.__setattr__(self, "known_actions", tuple(self.known_actions))
-        object.__setattr__(self, "applicability_sizes", tuple(self.applicability_sizes))
-        check_mode(self.applicability, self.known_actions)
+        super().__post_init__()
         counts = ("num_envs", "rollout_length", "update_interval", "num_updates", "buffer_size")
         for name in (*counts, "batch_size", "n_step", "num_eval_episodes"):
             require_count(name, getattr(self, name))
@@ -97,7 +92,7 @@ class DQNConfig:
 
 
 @struct.dataclass
-class DQNHyperparams:
+class DQNHyperparams(ApplicabilityHyperparams):
     """Traced settings: sweep, vmap and change them at no compilation.
 
     Attributes:
@@ -117,8 +112,8 @@ class DQNHyperparams:
       anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
         to zero.
       total_steps: environment steps over which schedules act.
-      applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: of
-        the model of applicability, see `PPOHyperparams`.
+      applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: see
+        `ApplicabilityHyperparams`.
     """
 
     learning_rate: Any = 1e-3
@@ -135,7 +130,3 @@ class DQNHyperparams:
     importance_exponent: Any = 0.4
     anneal: Any = 0.0
     total_steps: Any = 1e6
-    applicability_rate: Any = 3e-4
-    applicability_threshold: Any = 0.2
-    applicability_eps: Any = 0.25
-    applicability_min_labels: Any = 50.0

@@ -20,11 +20,12 @@ from flax import struct
 from jaxecon.algos import losses, normalise, optimizers, returns, rollout, shuffle
 from jaxecon.algos.applicability import (
     APPLICABILITY,
+    ApplicabilityConfig,
+    ApplicabilityHyperparams,
     Chooser,
     Learned,
     Model,
     Shown,
-    check_mode,
     declared_mask,
     learn_from,
     make_chooser,
@@ -39,7 +40,7 @@ from jaxecon.types import Array, Key, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class PPOConfig:
+class PPOConfig(ApplicabilityConfig):
     """Static settings: each new value compiles a new program.
 
     Attributes:
@@ -56,11 +57,7 @@ class PPOConfig:
       reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
       num_eval_episodes: episodes per evaluation.
       greedy_evaluation: evaluate the mode of the policy; False samples from it.
-      applicability: which actions the policy is offered: "full" what the environment declares,
-        "none" all, "partial" what it declares of `known_actions` and all others, "learned" what a
-        model beside the policy holds for applicable, see `algos.applicability`.
-      known_actions: actions whose declared masks "partial" and "learned" use.
-      applicability_sizes: widths of the model's hidden layers.
+      applicability, known_actions, applicability_sizes: see `ApplicabilityConfig`.
     """
 
     num_envs: int = 16
@@ -76,14 +73,9 @@ class PPOConfig:
     reset_mode: str = "auto"
     num_eval_episodes: int = 128
     greedy_evaluation: bool = True
-    applicability: str = "full"
-    known_actions: tuple[int, ...] = ()
-    applicability_sizes: tuple[int, ...] = (64, 64)
 
     def __post_init__(self):
-        object.__setattr__(self, "known_actions", tuple(self.known_actions))
-        object.__setattr__(self, "applicability_sizes", tuple(self.applicability_sizes))
-        check_mode(self.applicability, self.known_actions)
+        super().__post_init__()
         for name in ("num_envs", "rollout_length", "num_epochs", "num_minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
@@ -111,7 +103,7 @@ class PPOConfig:
 
 
 @struct.dataclass
-class PPOHyperparams:
+class PPOHyperparams(ApplicabilityHyperparams):
     """Traced settings: sweep, vmap and change them at no compilation.
 
     Attributes:
@@ -125,11 +117,8 @@ class PPOHyperparams:
       anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
         to zero.
       total_steps: environment steps over which `anneal` acts.
-      applicability_rate: Adam's step size for the model of applicability; 0 freezes it. This and
-        the next three are used by applicability="learned" alone.
-      applicability_threshold: τ, chance of an effect below which an action is hidden.
-      applicability_eps: share of steps that offer every action all the same.
-      applicability_min_labels: labels of an action below which it is never hidden.
+      applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: see
+        `ApplicabilityHyperparams`.
     """
 
     learning_rate: Any = 3e-4
@@ -141,10 +130,6 @@ class PPOHyperparams:
     max_grad_norm: Any = 0.5
     anneal: Any = 0.0
     total_steps: Any = 1e6
-    applicability_rate: Any = 3e-4
-    applicability_threshold: Any = 0.2
-    applicability_eps: Any = 0.25
-    applicability_min_labels: Any = 50.0
 
 
 @struct.dataclass
