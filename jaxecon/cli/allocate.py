@@ -58,6 +58,7 @@ def allocate(
     from jaxecon.cli.running import split_numbers
     from jaxecon.envs.allocation.settings import GROUPS, make_sequential_allocation
     from jaxecon.sweeps import allocation
+    from jaxecon.sweeps.storage import write_parquet
 
     numbers, env_numbers = split_numbers(set_ or [])
     numbers |= env_numbers
@@ -75,7 +76,7 @@ def allocate(
         table = allocation.compare(
             env, env_params, rules=names, policies=policies, num_episodes=episodes, seed=seed
         )
-        files = {"table": str(allocation.write_table(table, out / f"{name}.parquet"))}
+        files = {"table": str(write_parquet(table, out / f"{name}.parquet"))}
         if plot:
             files["picture"] = str(allocation.comparison_plot(table, out / f"{name}.png"))
         if as_json:

@@ -38,6 +38,7 @@ def bandit(
     """
     from jaxecon.cli.running import parse_assignments, run_with_progress, split_numbers
     from jaxecon.sweeps import bandits
+    from jaxecon.sweeps.storage import write_parquet
 
     hparams, env_params = split_numbers(set_ or [])
     runs = {}
@@ -49,7 +50,7 @@ def bandit(
         )  # fmt: skip
         runs[policy] = run_with_progress(study, out / policy, overwrite, as_json, console)
     table = bandits.regret_table(runs)
-    files = {"curves": str(bandits.write_curves(table, out / "regret.parquet"))}
+    files = {"curves": str(write_parquet(table, out / "regret.parquet"))}
     if plot:
         files["picture"] = str(bandits.regret_plot(table, out / "regret.png"))
     final = bandits.final_table(table)

@@ -20,7 +20,6 @@ from jaxecon.envs.allocation.simulate import measure_blocks, replay_policy
 from jaxecon.suggest import unknown_name
 from jaxecon.sweeps import plots
 from jaxecon.sweeps.statistics import mean_interval
-from jaxecon.sweeps.storage import write_atomically
 from jaxecon.types import Array, Key
 
 if TYPE_CHECKING:
@@ -179,14 +178,6 @@ def wide_table(table: pd.DataFrame) -> pd.DataFrame:
     strengths = table.groupby("rule")["strength"].first()
     wide.insert(0, "strength", strengths)
     return wide.sort_values(TUNED_BY, ascending=False, kind="stable")
-
-
-def write_table(table: pd.DataFrame, path: str | os.PathLike) -> Path:
-    """Path of the Parquet file with a comparison, written in one step."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda target: table.to_parquet(target, index=False))
-    return path
 
 
 def comparison_plot(table: pd.DataFrame, path: str | os.PathLike) -> Path:

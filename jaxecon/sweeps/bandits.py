@@ -17,7 +17,6 @@ from jaxecon.algos.bandits.harness import REGRETS
 from jaxecon.sweeps import plots
 from jaxecon.sweeps.runner import run_study
 from jaxecon.sweeps.statistics import mean_interval
-from jaxecon.sweeps.storage import write_atomically
 from jaxecon.sweeps.study import load_study
 
 if TYPE_CHECKING:
@@ -128,14 +127,6 @@ def final_table(table: pd.DataFrame) -> pd.DataFrame:
             row |= {f"{name}_high": interval.high, f"{name}_median": runs[name].median()}
         rows.append(row)
     return pd.DataFrame(rows).sort_values("regret_feasible", kind="stable", ignore_index=True)
-
-
-def write_curves(table: pd.DataFrame, path: str | os.PathLike) -> Path:
-    """Path of the Parquet file with the curves, written in one step."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda target: table.to_parquet(target, index=False))
-    return path
 
 
 def regret_plot(table: pd.DataFrame, path: str | os.PathLike) -> Path:

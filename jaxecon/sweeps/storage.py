@@ -55,6 +55,14 @@ class Checkpoint:
     state: list[np.ndarray]
 
 
+def write_parquet(table: Any, path: str | os.PathLike) -> pathlib.Path:
+    """Path of the Parquet file with a table, written in one step; folders are made as needed."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda target: table.to_parquet(target, index=False))
+    return path
+
+
 class RunFolder:
     """Reads and writes one run folder; nothing is written or deleted before `claim`.
 
@@ -124,8 +132,7 @@ class RunFolder:
 
     def write_results(self, table: Any) -> None:
         """Write results.parquet in one step."""
-        file = self.path / "results.parquet"
-        write_atomically(file, lambda path: table.to_parquet(path, index=False))
+        write_parquet(table, self.path / "results.parquet")
 
     def write_policies(self, first_lane: int, leaves: list[np.ndarray]) -> None:
         """Write what acting needs for the lanes from `first_lane` on, leaves [lanes, ...]."""
