@@ -113,6 +113,9 @@ def check_types(types: Any) -> None:
             )
         if name == "demands":  # infinite is no cap
             require(name, value, lambda x: x >= 0, "at least 0")
+        elif name == "supplies":
+            remedy = "Leave out a resource of which there is none."
+            require(name, value, lambda x: np.isfinite(x) & (x > 0), "finite and above 0", remedy)
         else:
             require(name, value, lambda x: np.isfinite(x) & (x >= 0), "finite and at least 0")
     if isinstance(types, AllocationTypes):

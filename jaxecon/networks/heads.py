@@ -105,9 +105,22 @@ class CategoricalHead:
 def mask_logits(logits: Array, mask: Array | None) -> Array:
     """Logits [B, K] with illegal choices at the dtype's lowest value, so their gradient is zero.
 
-    A row without a legal choice has no distribution; its choices come out equally likely.
+    A row without a legal choice has no distribution: traced, its choices come out equally likely.
+
+    Raises:
+      ValueError: a concrete mask has such a row.
     """
-    return logits if mask is None else jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
+    if mask is None:
+        return logits
+    if not isinstance(mask, jax.core.Tracer):
+        stuck = ~np.asarray(mask).any(-1)
+        if stuck.any():
+            row = [int(i) for i in np.argwhere(stuck)[0]]
+            raise ValueError(
+                f"mask must leave at least one legal choice in every row, got none in row {row}. "
+                "Let one action, such as waiting, always be legal."
+            )
+    return jnp.where(mask, logits, jnp.finfo(logits.dtype).min)
 
 
 def _gaussian(outputs: tuple[Array, Array]) -> distrax.MultivariateNormalDiag:

@@ -115,7 +115,7 @@ def factorise(problem: Problem, transposed: Array, weights: Array) -> System:
 
     Args:
       problem: the problem.
-      transposed: Gᵀ, [..., n, m]. Products that need not transpose first are twice as fast.
+      transposed: Gᵀ, [..., n, m]. The caller keeps it, so that no step transposes G again.
       weights: W, [..., rows].
     """
     quadratic, _, equality, _, inequality, _ = problem

@@ -100,7 +100,7 @@ def quadratic_programme(
       num_iterations: most interior-point steps; each problem stops by itself, usually at 8 to 20.
       tolerance: relative residual at which a problem's steps end and up to which it counts as
         converged. None ends them at 1e-11 in float64 and 1e-6 in float32, and counts 1e-8 and 1e-4
-        as converged. 1e-6 saves a quarter of the steps in float64.
+        as converged. Looser ones save steps.
 
     Returns:
       `Solution`. Its derivatives are exact for mu > 0 and tend, for mu to 0, to those of the

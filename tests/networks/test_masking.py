@@ -9,6 +9,7 @@ from jaxecon.networks.heads import CategoricalHead, mask_logits
 
 NUM_ACTIONS = 6
 HEAD = CategoricalHead(NUM_ACTIONS)
+HEAD_OF_3 = CategoricalHead(3)
 # Every mask of six actions with at least one legal, [63, 6].
 MASKS = (np.arange(1, 64)[:, None] >> np.arange(NUM_ACTIONS)[None, :]) % 2 == 1
 
@@ -86,6 +87,9 @@ def test_draws_never_pick_a_masked_action():
     assert legal.all()
 
 
-def test_a_row_without_a_legal_action_stays_finite_and_even():
-    masked = mask_logits(draw_logits(0, "float32")[:1], jnp.zeros((1, NUM_ACTIONS), bool))
-    np.testing.assert_allclose(HEAD.entropy(masked), np.log(NUM_ACTIONS), rtol=1e-6)  # float32
+def test_a_mask_without_a_legal_choice_is_refused_and_traced_stays_finite():
+    logits, mask = jnp.zeros((2, 3)), np.array([[True, False, False], [False, False, False]])
+    with pytest.raises(ValueError, match=r"at least one legal choice .* none in row \[1\]"):
+        mask_logits(logits, mask)
+    traced = jax.jit(mask_logits)(logits, mask)
+    np.testing.assert_allclose(HEAD_OF_3.entropy(traced)[1], np.log(3), rtol=1e-6)  # float32

@@ -29,9 +29,7 @@ class EnvParams(base.EnvParams):
     persistence: float = 0.0  # of the log of a common arrival intensity, per step
     volatility: float = 0.0  # standard deviation of its innovations; 0 leaves arrivals independent
     least_arrival: float = 1.0  # each episode thins agent i's arrivals by r_i ~ U(least_arrival, 1)
-    common_arrival: float = (
-        1.0  # and all agents' alike, by a factor from this to 1, even in its log
-    )
+    common_arrival: float = 1.0  # and all agents' alike, by a log-uniform factor from this to 1
     size_spread: float = 0.0  # and scales its sizes by s_i ~ U(1 - spread, 1 + spread)
     budget_spread: float = 0.0  # and its budget over expected demand by U(1 - spread, 1 + spread)
     discount_centre: float = 0.0  # λ that "lambda" actions add to
