@@ -19,6 +19,8 @@ import jax.numpy as jnp
 
 from jaxecon.types import Array
 
+GOLDEN = 0.5 * (5.0**0.5 - 1.0)
+
 
 class Arm(NamedTuple):
     """One arm's laws.
@@ -46,6 +48,15 @@ def advantage(arm: Arm, subsidy: Array, discount: Array, *, num_sweeps: int = 40
       num_sweeps: of value iteration; the error is below β^num_sweeps of the values' scale.
     """
 
+    passive, active = _action_values(arm, subsidy, discount, num_sweeps)
+    return active - passive
+
+
+def _action_values(
+    arm: Arm, subsidy: Array, discount: Array, num_sweeps: int
+) -> tuple[Array, Array]:
+    """Values of being passive and of being active now and acting best from then on, [S] each."""
+
     def both(value: Array) -> tuple[Array, Array]:
         passive = arm.passive_reward + subsidy + discount * (arm.passive_transition @ value)
         active = arm.active_reward + discount * (arm.active_transition @ value)
@@ -53,8 +64,60 @@ def advantage(arm: Arm, subsidy: Array, discount: Array, *, num_sweeps: int = 40
 
     sweep = lambda _, value: jnp.maximum(*both(value))
     value = jax.lax.fori_loop(0, num_sweeps, sweep, jnp.zeros_like(arm.passive_reward))
-    passive, active = both(value)
-    return active - passive
+    return both(value)
+
+
+def relaxation_bound(
+    arm: Arm,
+    start: Array,
+    num_arms: Array,
+    num_active: Array,
+    discount: Array,
+    *,
+    num_steps: int = 60,
+    num_sweeps: int = 400,
+) -> Array:
+    """Most that any policy of N like arms can earn, m active a round, discounted, ().
+
+    The budget has to hold on average only, discounted over rounds: a linear programme over
+    occupation measures. Its dual has one number, the subsidy,
+
+        min over λ of  N Σ p(s) V_λ(s) - λ (N - m) / (1 - β)
+
+    and is convex; golden-section search finds it. Every λ gives an upper bound, so a search that
+    stopped early would still be one, up to the error of value iteration.
+
+    Args:
+      arm: the arm's laws.
+      start: p, [S] distribution of every arm's first state.
+      num_arms, num_active: N and m <= N.
+      discount: β in [0, 1).
+      num_steps: of the search; each shrinks the bracket by 0.618.
+      num_sweeps: see `advantage`.
+
+    Source: Whittle (1988).
+    """
+
+    def bound(subsidy: Array) -> Array:
+        value = jnp.maximum(*_action_values(arm, subsidy, discount, num_sweeps))
+        idle = (num_arms - num_active) / (1.0 - discount)
+        return num_arms * jnp.sum(start * value) - subsidy * idle
+
+    def shrink(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bracket
+        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+        is_left = bound(left) < bound(right)
+        return jnp.where(is_left, low, left), jnp.where(is_left, right, high)
+
+    reach = _reach(arm, discount)
+    low, high = jax.lax.fori_loop(0, num_steps, shrink, (-reach, reach))
+    return bound(0.5 * (low + high))
+
+
+def _reach(arm: Arm, discount: Array) -> Array:
+    """Subsidy beyond which no state is worth a play, or below which none is left alone, ()."""
+    rewards = jnp.concatenate([arm.passive_reward, arm.active_reward])
+    return (jnp.max(rewards) - jnp.min(rewards)) * (1.0 + discount) / (1.0 - discount)
 
 
 def whittle_indices(
@@ -68,9 +131,7 @@ def whittle_indices(
       num_halvings: of the bracket, which starts at ± (spread of rewards) (1 + β) / (1 - β).
       num_sweeps: see `advantage`.
     """
-    rewards = jnp.concatenate([arm.passive_reward, arm.active_reward])
-    reach = (jnp.max(rewards) - jnp.min(rewards)) * (1.0 + discount) / (1.0 - discount)
-    num_states = arm.passive_reward.shape[0]
+    reach, num_states = _reach(arm, discount), arm.passive_reward.shape[0]
 
     def index(state: Array) -> Array:
         def halve(_: Array, bracket: tuple[Array, Array]) -> tuple[Array, Array]:

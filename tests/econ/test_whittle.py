@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from jaxecon.econ.whittle import (
     Arm,
@@ -13,6 +14,7 @@ from jaxecon.econ.whittle import (
     age_index,
     gilbert_elliott_index,
     is_indexable,
+    relaxation_bound,
     whittle_indices,
 )
 
@@ -51,6 +53,50 @@ def test_the_index_makes_both_actions_equal():
     gains = jax.vmap(lambda subsidy: advantage(arm, subsidy, 0.9))(index)
     np.testing.assert_allclose(jnp.diag(gains), 0.0, atol=1e-9)
     assert is_indexable(arm, jnp.linspace(-2.0, 2.0, 201), 0.9)
+
+
+def occupation_bound(arm, start, num_arms, num_active, discount):
+    """The relaxation by linear programming over occupation measures, passive then active."""
+    passive, active = np.asarray(arm.passive_transition), np.asarray(arm.active_transition)
+    size = len(start)
+    flow = np.hstack([np.eye(size) - discount * passive.T, np.eye(size) - discount * active.T])
+    budget = np.r_[np.zeros(size), np.ones(size)]
+    reward = np.r_[np.asarray(arm.passive_reward), np.asarray(arm.active_reward)]
+    result = linprog(
+        -num_arms * reward,
+        A_eq=np.vstack([flow, budget]),
+        b_eq=np.r_[start, num_active / num_arms / (1.0 - discount)],
+    )
+    return -result.fun
+
+
+@pytest.mark.parametrize("num_active", [0, 1, 3, 5])
+@pytest.mark.parametrize("arm", [rested, restless])
+def test_the_relaxation_is_the_linear_programme_over_occupation_measures(arm, num_active):
+    arm = arm()
+    start = np.linspace(1.0, 2.0, arm.passive_reward.shape[0])
+    start /= start.sum()
+    bound = relaxation_bound(arm, start, 5.0, float(num_active), 0.9)
+    programme = occupation_bound(arm, start, 5, num_active, 0.9)
+    np.testing.assert_allclose(bound, programme, rtol=1e-7, atol=1e-10)
+
+
+def test_no_policy_of_two_arms_beats_the_relaxation_and_whittles_comes_close():
+    """All joint states of two arms, one active; the optimum by value iteration over both."""
+    arm, discount = restless(), 0.9
+    laws = [np.asarray(arm.passive_transition), np.asarray(arm.active_transition)]
+    paid = np.add.outer(arm.passive_reward, arm.passive_reward).ravel()  # the same in both modes
+    joint = [np.kron(laws[1], laws[0]), np.kron(laws[0], laws[1])]  # who is active
+    value = np.zeros(4)
+    for _ in range(400):
+        value = paid + discount * np.max([law @ value for law in joint], axis=0)
+    index = np.asarray(whittle_indices(arm, discount))
+    states = np.array(list(itertools.product(range(2), repeat=2)))
+    picks = (index[states[:, 1]] > index[states[:, 0]]).astype(int)
+    chain = np.array([joint[pick][row] for row, pick in enumerate(picks)])
+    whittle = np.linalg.solve(np.eye(4) - discount * chain, paid).mean()
+    bound = float(relaxation_bound(arm, np.full(2, 0.5), 2.0, 1.0, discount))
+    assert 0.97 * bound < whittle <= value.mean() + 1e-9 <= bound + 1e-9
 
 
 def test_an_arm_that_returns_to_activity_is_not_indexable():
