@@ -1,11 +1,13 @@
 """Contract checks of gradients through the transition, where an environment declares them."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxecon.testing.probe import NotApplicable, Probe, expect
-from jaxecon.types import Array, PyTree
+from jaxecon.types import Array, Key, PyTree
 
 HORIZON = 3
 
@@ -38,8 +40,9 @@ def check_gradients_flow(probe: Probe) -> None:
     )
 
 
+@functools.lru_cache(maxsize=1)
 def rollout_gradients(probe: Probe) -> dict[str, dict[str, PyTree]]:
-    """Gradients of total reward and of the last observation over HORIZON steps.
+    """Gradients of total reward and of the last observation over HORIZON steps, worked out once.
 
     Returns:
       {"reward" | "obs": {"actions": ..., "env_params": ...}}, each a pytree of gradients. Integer
@@ -78,19 +81,21 @@ def rollout_gradients(probe: Probe) -> dict[str, dict[str, PyTree]]:
 def _rollout(env, probe: Probe, actions: PyTree, env_params: PyTree) -> dict[str, Array]:
     """Scalars of HORIZON steps from one reset: total reward and a projection of the last obs."""
     key_reset, key_steps, key_weights = jax.random.split(probe.key, 3)
-    _, state = env.reset(key_reset, env_params)
-    reward = jnp.float32(0.0)
-    for index, key in enumerate(jax.random.split(key_steps, HORIZON)):
-        action = jax.tree.map(lambda leaf, index=index: leaf[index], actions)
-        _, state, step_reward, _, _, info = env.step(key, state, action, env_params)
-        reward = reward + jnp.sum(step_reward)
+    _, start = env.reset(key_reset, env_params)
+
+    def step(state: PyTree, inputs: tuple[Key, PyTree]) -> tuple[PyTree, tuple[Array, PyTree]]:
+        _, state, reward, _, _, info = env.step(inputs[0], state, inputs[1], env_params)
+        return state, (jnp.sum(reward), info["final_observation"])
+
+    keys = jax.random.split(key_steps, HORIZON)
+    _, (rewards, observations) = jax.lax.scan(step, start, (keys, actions))
     # random weights: a plain sum would be constant for observations on a simplex
     parts = [
-        jnp.sum(leaf * jax.random.normal(key_weights, leaf.shape, leaf.dtype))
-        for leaf in jax.tree.leaves(info["final_observation"])
+        jnp.sum(leaf[-1] * jax.random.normal(key_weights, leaf.shape[1:], leaf.dtype))
+        for leaf in jax.tree.leaves(observations)
         if jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
-    return {"reward": reward, "obs": sum(parts, jnp.float32(0.0))}
+    return {"reward": rewards.sum(), "obs": sum(parts, jnp.float32(0.0))}
 
 
 def _is_continuous(probe: Probe) -> bool:

@@ -48,7 +48,7 @@ class Transition(NamedTuple):
     info: dict
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Probe:
     """An environment, its parameters and the rollouts the checks share.
 
