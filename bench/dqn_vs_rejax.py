@@ -5,7 +5,7 @@
 
 Equal work: the same network (64 x 64 swish), environments, steps, buffer, one update of the same
 batch after every step of the environments, the same target network and exploration, double
-Q-learning, and 4 evaluations of 128 episodes. Both programs are compiled once in processes of
+Q-learning, and 8 evaluations of 128 episodes. Both programs are compiled once in processes of
 their own and then run in turn, so that a slow moment of the machine hits both. Differences that
 remain: rejax samples without replacement, keeps next observations, takes a time limit for an
 ending, clips each gradient entry at 10, starts from other random kernels and evaluates with 0.5% of
@@ -27,12 +27,12 @@ BASE = {
     "buffer_size": 131_072,
     "batch_size": 256,
     "learning_starts": 2_048,
-    "learning_rate": 5e-4,
+    "learning_rate": 1e-3,
     "gamma": 0.99,
-    "tau": 0.01,
+    "tau": 0.05,
     "epsilon_end": 0.05,
-    "epsilon_share": 0.1,
-    "num_evaluations": 4,
+    "epsilon_share": 0.5,
+    "num_evaluations": 8,
 }
 TASKS = {
     "1 seed, 10 envs, 200k steps": {"num_seeds": 1},
