@@ -60,7 +60,7 @@ def run_and_report(
 def run_with_progress(
     source: Any, out: pathlib.Path | None, overwrite: bool, as_json: bool, console: Console
 ) -> pathlib.Path:
-    """Run a study under a progress bar; returns its run folder."""
+    """Run a study, or every arm of one, under a progress bar; returns its folder."""
     from jaxecon import sweeps
 
     study = sweeps.load_study(source)
@@ -78,7 +78,14 @@ def run_with_progress(
     ) as bar:
         display = _Display(bar, study.study.metric)
         try:
-            run_dir = sweeps.run_study(study, out, overwrite=overwrite, on_progress=display.update)
+            if study.arms:
+                run_dir = sweeps.run_arms(
+                    study, out, overwrite=overwrite, on_progress=display.update_arm
+                )
+            else:
+                run_dir = sweeps.run_study(
+                    study, out, overwrite=overwrite, on_progress=display.update
+                )
         except KeyboardInterrupt:  # here, because typer swallows it on the way to `main`
             visible.print("interrupted; run the same command, without --overwrite, to go on")
             raise typer.Exit(130) from None
@@ -93,11 +100,19 @@ class _Display:
         self.bar, self.metric = bar, metric
         self.task = bar.add_task("preparing", total=None, rate="", best="")
         self.first: tuple[float, int] | None = None
+        self.arm = ""
+
+    def update_arm(self, arm: str, progress: Any) -> None:
+        """Show an arm's progress; each arm starts the bar anew."""
+        if arm != self.arm:
+            self.bar.reset(self.task, total=None)
+            self.arm, self.first = arm, None
+        self.update(progress)
 
     def update(self, progress: Any) -> None:
         """Show a `jaxecon.sweeps.Progress`."""
         if progress.phase == "compiling":
-            self.bar.update(self.task, description="compiling one program")
+            self.bar.update(self.task, description=f"{self.prefix}compiling one program")
             return
         elapsed = self.bar.tasks[0].elapsed or 0.0
         if self.first is None:
@@ -107,12 +122,17 @@ class _Display:
         best = "" if math.isnan(progress.best) else f"best {self.metric} {progress.best:.4g}"
         self.bar.update(
             self.task,
-            description=f"run {progress.lanes_done} of {progress.lanes_total}",
+            description=f"{self.prefix}run {progress.lanes_done} of {progress.lanes_total}",
             total=progress.steps_total,
             completed=progress.steps_done,
             rate=f"{rate:,.0f} steps/s" if rate else "",
             best=best,
         )
+
+    @property
+    def prefix(self) -> str:
+        """The arm in progress, if there are arms."""
+        return f"{self.arm}: " if self.arm else ""
 
     def finish(self) -> None:
         """Say that results are being written."""
@@ -121,8 +141,10 @@ class _Display:
 
 def print_report(run_dir: pathlib.Path, top: int, as_json: bool, console: Console) -> None:
     """Write plots and report.html, and print the leaderboard."""
-    from jaxecon.sweeps import report
+    from jaxecon.sweeps import arms, report
 
+    if (run_dir / arms.MARK).is_file():
+        return _print_arms(run_dir, as_json, console)
     path = report.write_report(run_dir)
     run = report.load_run(run_dir)
     leaderboard = report.rank_run(run, top=top)
@@ -133,3 +155,33 @@ def print_report(run_dir: pathlib.Path, top: int, as_json: bool, console: Consol
         return
     console.print(report.leaderboard_table(leaderboard, run.baselines, run.metric))
     console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+
+
+def _print_arms(folder: pathlib.Path, as_json: bool, console: Console) -> None:
+    """Compare the arms of a study, write the reports of each, and print the comparison."""
+    from rich.table import Table
+
+    from jaxecon.sweeps import arms, report
+
+    rows = arms.compare_arms(folder)
+    for arm in rows["arm"].unique():
+        report.write_report(folder / arm)
+    if as_json:
+        told = {"run": str(folder), "arms": json.loads(rows.to_json(orient="records"))}
+        return console.print_json(json.dumps(told))
+    table = Table(title="Arms: last evaluation and mean over training, 95% over seeds")
+    shown = [name for name in rows.columns if not name.endswith(("_low", "_high"))]
+    for name in shown:
+        table.add_column(name)
+    for row in rows.to_dict("records"):
+        table.add_row(*(_cell(row, name) for name in shown))
+    console.print(table)
+    console.print(f"Picture: {folder / 'arms.png'}", soft_wrap=True, highlight=False)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    """A value, with its interval if it has one."""
+    value = f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name])
+    if f"{name}_low" not in row:
+        return value
+    return f"{value} ({row[f'{name}_low']:.4g} to {row[f'{name}_high']:.4g})"

@@ -7,7 +7,17 @@ from jaxecon.devices import use_all_cores
 
 use_all_cores()
 
+from jaxecon.sweeps.arms import compare_arms, run_arms  # noqa: E402
 from jaxecon.sweeps.runner import Progress, load_mechanism, load_policy, run_study  # noqa: E402
 from jaxecon.sweeps.study import Study, load_study  # noqa: E402
 
-__all__ = ["Progress", "Study", "load_mechanism", "load_policy", "load_study", "run_study"]
+__all__ = [
+    "Progress",
+    "Study",
+    "compare_arms",
+    "load_mechanism",
+    "load_policy",
+    "load_study",
+    "run_arms",
+    "run_study",
+]

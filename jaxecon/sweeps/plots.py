@@ -91,7 +91,7 @@ def learning_curves(
         _draw_levels(axes, level)
         axes.set_title(split.capitalize(), loc="left", fontsize=9, color=INK)
         axes.set_xlabel("Training experience [environment steps]")
-        axes.xaxis.set_major_formatter(_engineering())
+        axes.xaxis.set_major_formatter(engineering())
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=top + 1)
@@ -219,7 +219,7 @@ def plain(text: str) -> str:
     return str(text).replace("$", r"\$")
 
 
-def _engineering():
+def engineering():
     """Tick labels such as 250k and 1.5M."""
     from matplotlib.ticker import EngFormatter
 

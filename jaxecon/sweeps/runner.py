@@ -63,6 +63,8 @@ def run_study(
       FileExistsError: the folder is taken.
       MemoryError: the study does not fit, with the numbers and a remedy.
     """
+    if study.arms:
+        raise ValueError("study must have no arms here; use jaxecon.sweeps.run_arms.")
     devices.use_all_cores()
     plan = make_plan(study)
     folder = RunFolder(default_folder(study) if out is None else out, study, overwrite=overwrite)

@@ -235,6 +235,14 @@ def _is_empty(path: pathlib.Path) -> bool:
     )
 
 
+def holds_finished(path: pathlib.Path, study: Study) -> bool:
+    """Whether a folder holds this very study, finished."""
+    if not (path / "results.parquet").is_file():
+        return False
+    found = tomllib.loads((path / "study.toml").read_text())
+    return _results_of(found) == _results_of(study.resolved())
+
+
 def default_folder(study: Study) -> pathlib.Path:
     """runs/NAME, with characters that do not belong in a file name replaced."""
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in study.study.name)

@@ -18,6 +18,8 @@ hparams = { gamma = 0.99 }    # traced: PPOHyperparams
 [search]
 learning_rate = { log_uniform = [1e-4, 3e-3] }
 "env.transaction_cost" = { choice = [0.0, 0.001] }
+[arms.wide.algorithm.config]  # optional: the same study under other static settings, compared
+hidden_sizes = [256, 256]
 """
 
 import dataclasses
@@ -93,6 +95,13 @@ class ExecutorSettings(_Table):
     checkpoint_seconds: float = Field(default=10.0, ge=0)
 
 
+class ArmSettings(_Table):
+    """An [arms.NAME] table: settings that go before the study's own, see `sweeps.arms`."""
+
+    env: dict[str, Any] = {}
+    algorithm: dict[str, Any] = {}
+
+
 class Study(_Table):
     """A complete study; see the first lines of this module for its file."""
 
@@ -101,10 +110,13 @@ class Study(_Table):
     algorithm: AlgorithmSettings = AlgorithmSettings()
     search: dict[str, Draw] = {}
     executor: ExecutorSettings = ExecutorSettings()
+    arms: dict[str, ArmSettings] = {}
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting, defaults included, as plain TOML values."""
-        return self.model_dump(mode="json", exclude_none=True)
+        """Every setting, defaults included, as plain TOML values; arms as they were written."""
+        tables = self.model_dump(mode="json", exclude_none=True, exclude={"arms"})
+        arms = {name: arm.model_dump(exclude_defaults=True) for name, arm in self.arms.items()}
+        return tables | ({"arms": arms} if arms else {})
 
 
 def load_study(source: str | os.PathLike | dict[str, Any]) -> Study:
@@ -154,6 +166,8 @@ def _keys(parents: list[str]) -> list[str]:
     """Valid keys of the table that `parents` leads to."""
     if parents[:1] == ["search"]:
         return list(Draw.model_fields)
+    if parents[:1] == ["arms"]:
+        return list(ArmSettings.model_fields)
     model: Any = Study
     for name in parents:
         model = model.model_fields[name].annotation

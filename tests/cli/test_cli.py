@@ -111,3 +111,39 @@ def test_the_module_runs_as_a_program():
     assert ran.returncode == 1
     assert "Did you mean 'Cournot-v0'" in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+ARMS = """
+[study]
+name = "arms"
+num_seeds = 2
+total_steps = 32
+
+[env]
+id = "Newsvendor-v0"
+
+[algorithm.config]
+num_envs = 4
+rollout_length = 8
+num_minibatches = 1
+hidden_sizes = [4]
+num_eval_episodes = 4
+
+[arms.narrow]
+
+[arms.wide.algorithm.config]
+hidden_sizes = [8]
+"""
+
+
+def test_a_study_with_arms_prints_and_draws_their_comparison(jaxecon_command, tmp_path):
+    (tmp_path / "arms.toml").write_text(ARMS)
+    out = tmp_path / "run"
+    status, text, _ = jaxecon_command("sweep", tmp_path / "arms.toml", "--out", out)
+    assert status == 0
+    assert "narrow" in text
+    assert "wide" in text
+    status, text, _ = jaxecon_command("report", out, "--json")
+    assert [row["arm"] for row in json.loads(text)["arms"]] == ["narrow", "wide"]
+    for name in ("arms.png", "arms.parquet", "narrow/report.html", "wide/results.parquet"):
+        assert (out / name).stat().st_size > 0
