@@ -26,13 +26,14 @@ HEAVY = (
 
 # What each part may import besides itself and the parts that everyone may use.
 ANYONE = {"types", "suggest", "devices"}
-ENVS = {"mechanisms", "data", "solvers", "econ"}
+ENVS = {"mechanisms", "data", "solvers", "econ", "symmetry"}
 ALGOS = {"envs", "networks"} | ENVS
 LAYERS = {
     "types": set(),
     "suggest": set(),
     "devices": set(),
     "econ": set(),
+    "symmetry": set(),
     "solvers": {"econ"},
     "data": {"solvers", "econ"},
     "mechanisms": {"solvers", "econ"},
@@ -173,8 +174,10 @@ def test_the_example_of_contributing_keeps_the_contract(tmp_path, monkeypatch):
     "path", sorted((ROOT / "examples").rglob("*.toml")), ids=lambda path: path.stem
 )
 def test_every_example_study_can_be_planned(path):
+    from jaxecon.sweeps.arms import arm_studies
     from jaxecon.sweeps.plan import make_plan
     from jaxecon.sweeps.study import load_study
 
-    plan = make_plan(load_study(path))
-    assert plan.num_lanes >= 1
+    study = load_study(path)
+    assert make_plan(study).num_lanes >= 1
+    assert [*arm_studies(study)] == [*study.arms]

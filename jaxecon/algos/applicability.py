@@ -22,7 +22,7 @@ from flax import struct
 
 from jaxecon.algos import optimizers, shuffle
 from jaxecon.envs import base
-from jaxecon.envs.applicability import had_effect
+from jaxecon.envs.applicability import declares_mask, had_effect
 from jaxecon.networks.policy import MLP
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, Metrics, PyTree
@@ -97,6 +97,10 @@ class ApplicabilityConfig:
             raise ValueError(
                 f'known_actions must be empty with applicability="{mode}", got {known_actions}; it '
                 'belongs to "partial" and "learned".'
+            )
+        if any(width < 1 for width in self.applicability_sizes):
+            raise ValueError(
+                f"applicability_sizes must be at least 1 each, got {self.applicability_sizes}."
             )
         if any(isinstance(a, bool) or not isinstance(a, int) or a < 0 for a in known_actions):
             raise ValueError(f"known_actions must be indices from 0 on, got {known_actions}.")
@@ -219,7 +223,7 @@ def make_chooser(env: Any, config: Any, env_params: Any) -> Chooser | None:
 
     Raises:
       ValueError: the environment has several agents or actions that are not one discrete choice,
-        or a known action that does not exist.
+        a known action that does not exist, or known actions without a mask to know them by.
     """
     if config.applicability == "full":
         return None
@@ -234,6 +238,11 @@ def make_chooser(env: Any, config: Any, env_params: Any) -> Chooser | None:
         raise ValueError(
             f"known_actions must be below the number of actions, {num_actions}, "
             f"got {config.known_actions}."
+        )
+    if config.known_actions and not declares_mask(env, env_params):
+        raise ValueError(
+            f"known_actions must be empty for {env.name}, got {config.known_actions}: it declares "
+            "no mask, so none is known."
         )
     network = MLP(tuple(config.applicability_sizes), num_actions, "relu", 0.01)
     return Chooser(

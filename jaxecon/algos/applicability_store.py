@@ -26,6 +26,10 @@ def reuse_applicability(algorithm: Any, model: Model, *, trusted: bool = False) 
       model: as `load_applicability` gives it.
       trusted: whether its counts of labels hold here too. Otherwise an action is hidden only after
         `applicability_min_labels` labels of the new task.
+
+    Raises:
+      ValueError: when the algorithm starts, if it does not learn a model, or one of other actions
+        or layers.
     """
 
     def init(key: Key, env_params: Any, hparams: Any) -> PyTree:
@@ -35,11 +39,28 @@ def reuse_applicability(algorithm: Any, model: Model, *, trusted: bool = False) 
             raise ValueError(
                 'algorithm must be made with applicability="learned" to reuse a model.'
             )
+        _require_same_shapes(model, own.model)
         counts = model.num_labels if trusted else own.model.num_labels
         kept = own.model.replace(params=model.params, num_labels=counts)
         return state.replace(applicability=Learned(kept, own.opt_state))
 
     return algorithm._replace(init=init)
+
+
+def _require_same_shapes(model: Model, own: Model) -> None:
+    """Raise ValueError unless a model judges as many actions by the same layers."""
+    sizes = lambda m: jax.tree.map(jnp.shape, m.params)
+    judged, wanted = model.num_labels.shape[0], own.num_labels.shape[0]
+    if judged != wanted:
+        raise ValueError(
+            f"model must judge the {wanted} actions of this environment, got one of {judged}; "
+            "train a new model, or use an environment with the same actions."
+        )
+    if sizes(model) != sizes(own):
+        raise ValueError(
+            f"model must have the layers {sizes(own)}, got {sizes(model)}; set applicability_sizes "
+            "as they were when it was learned, and use an environment with the same observations."
+        )
 
 
 def _action_names(env: Any, env_params: Any) -> list[str]:
@@ -67,10 +88,17 @@ def load_applicability(path: str | os.PathLike, env: Any, env_params: Any) -> Mo
     """A saved model, for an environment with the same actions and the same view of them.
 
     Raises:
-      ValueError: the model judges other actions, or sees observations of another size.
+      ValueError: the file holds something else, the model judges other actions, or it sees
+        observations of another size.
     """
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
+    missing = {"action_names", "num_labels", "threshold", "min_labels"} - set(arrays)
+    if missing:
+        raise ValueError(
+            f"{path} must hold a model that save_applicability wrote, got a file without "
+            f"{', '.join(sorted(missing))}."
+        )
     saved, wanted = arrays.pop("action_names").tolist(), _action_names(env, env_params)
     if saved != wanted:
         raise ValueError(

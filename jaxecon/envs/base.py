@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from gymnax.environments import environment as gymnax_environment
 from gymnax.environments import spaces
 
+from jaxecon.symmetry import SymmetrySpec
 from jaxecon.types import Array, Key
 
 EnvState = gymnax_environment.EnvState
@@ -53,6 +54,35 @@ class Simplex(spaces.Box):
         return super().contains(x) & (jnp.abs(jnp.sum(x) - 1.0) <= 1e-5)
 
 
+class Ball(spaces.Box):
+    """Vectors of Euclidean norm at most 1: forces without a preferred direction.
+
+    Args:
+      dim: D, length of the vector.
+
+    `contains` allows a float32 rounding error of 1e-5 in the norm.
+    """
+
+    def __init__(self, dim: int):
+        require_count("dim", dim)
+        super().__init__(-1.0, 1.0, (dim,), jnp.float32)
+
+    def __repr__(self) -> str:
+        return f"Ball({self.shape[0]})"
+
+    def sample(self, key: Key) -> Array:
+        """One point drawn uniformly from the ball, [D]."""
+        key_direction, key_radius = jax.random.split(key)
+        direction = jax.random.normal(key_direction, self.shape, self.dtype)
+        volume = jax.random.uniform(key_radius, (), self.dtype)  # share of the ball within
+        radius = volume ** (1.0 / self.shape[0])
+        return direction * (radius / jnp.sqrt(jnp.sum(jnp.square(direction))))
+
+    def contains(self, x: Array) -> Array:
+        """Whether x, [D], has a norm of at most one."""
+        return jnp.sqrt(jnp.sum(jnp.square(x))) <= 1.0 + 1e-5
+
+
 class MultiDiscrete(spaces.Discrete):
     """One choice among the same K alternatives for each of N agents, int32 [N].
 
@@ -81,6 +111,8 @@ class Environment(gymnax_environment.Environment):
         number of agents N: observations are [N, ...], actions [N, ...] and the reward [N].
       noop_action: the discrete choice that does nothing, or None. Name it where the state also
         moves by itself: whether an action has an effect is then judged against doing nothing.
+      effect_tolerance: how far an entry of `effect_view` has to move for an action to count as
+        having done something.
       ends_together: True if time alone decides when an episode ends, so that environments that
         were reset together always end together. Training loops then reset a whole batch at once.
     """
@@ -89,6 +121,7 @@ class Environment(gymnax_environment.Environment):
     _transition_gradients_enabled = True
     num_agents: int | None = None
     noop_action: int | None = None
+    effect_tolerance: float = 0.0
     ends_together: bool = False
 
     def with_transition_gradients(self):
@@ -132,6 +165,10 @@ class Environment(gymnax_environment.Environment):
 
     def action_mask(self, state: Any, params: Any) -> Array | None:
         """Legal choices, bool [..., num_actions] with True = legal, or None if all are."""
+        return None
+
+    def symmetry(self) -> SymmetrySpec | None:
+        """How a group acts on observations and actions, exactly or nearly; None if none does."""
         return None
 
     def effect_view(self, state: Any) -> Any:

@@ -3,8 +3,8 @@
     Preconditions({"hold": "True", "sell": "has_stock & ~halted"}).mask(features)
 
 In the spirit of STRIPS, but with any formula of "&", "|", "~" and brackets instead of a list of
-literals. A formula is read once, when the environment's module is imported; under `jit` it becomes
-the boolean operations themselves.
+literals. A formula is read once, when its `Preconditions` are made; under `jit` it becomes the
+boolean operations themselves.
 
 Source: Fikes & Nilsson (1971), STRIPS: A New Approach to the Application of Theorem Proving to
 Problem Solving, Artificial Intelligence 2.
@@ -65,6 +65,10 @@ class Preconditions:
 def _parse(action: str, text: str) -> ast.expr:
     """Syntax tree of a formula; ValueError names the action and what the formula may hold."""
     allowed = 'names, "True", "False", "&", "|", "~" and brackets'
+    if not isinstance(text, str):
+        raise ValueError(
+            f"The precondition of {action!r} must be a formula in a string, got {text!r}."
+        )
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:

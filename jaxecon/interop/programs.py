@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from gymnasium.vector import AutoresetMode
 
 from jaxecon.envs.base import Environment
-from jaxecon.interop.spaces import onto_simplex
+from jaxecon.interop.spaces import onto_set
 from jaxecon.types import Array, Key, PyTree
 
 # what fixes a program; equal environments share one
@@ -51,7 +51,7 @@ def start_episode(env: Any, key: Key, env_params: Any) -> Start:
 def advance(env: Any, key: Key, state: PyTree, action: PyTree, env_params: Any) -> Turn:
     """One period, without automatic reset."""
     key, key_step = jax.random.split(key)
-    action = onto_simplex(env.action_space(env_params), action)
+    action = onto_set(env.action_space(env_params), action)
     obs, state, reward, terminated, info = env.step_env(key_step, state, action, env_params)
     truncated = env.is_truncated(state, env_params)
     info = {**info, **mask_info(env, state, env_params)}

@@ -114,8 +114,8 @@ def to_gymnasium(
 
     * Seeds: `reset(seed=s)` seeds `np_random`, which seeds the JAX key stream; the same seed and
       actions give the same bits. `reset()` continues the stream.
-    * Simplex actions become a Box; any point of it is divided by its sum, see
-      `jaxecon.interop.spaces.onto_simplex`.
+    * Simplex and Ball actions become a Box; any point of it is moved onto the set, see
+      `jaxecon.interop.spaces.onto_set`.
     * Several agents: one controller chooses the joint action [N, ...]. `reward` is the mean over
       agents, which stays on the scale of one agent, and `info["rewards"]` has all N.
     * Action masks: `info["action_mask"]`, int8 with 1 = legal, which `action_space.sample(mask)`

@@ -4,19 +4,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
+import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnax.environments import spaces
 
-from jaxecon.envs.base import Simplex
+from jaxecon.envs.base import Ball, Simplex
 from jaxecon.types import Array, PyTree
 
 
 def to_gymnasium_space(space: Any) -> gymnasium.Space:
-    """The Gymnasium space with the same members; a Simplex becomes the Box around it.
+    """The Gymnasium space with the same members; a Simplex or Ball becomes the Box around it.
 
     Args:
-      space: Discrete, Box, Simplex, or a Dict or Tuple of them.
+      space: Discrete, Box, Simplex, Ball, or a Dict or Tuple of them.
 
     Returns:
       Discrete (int64, as Gymnasium has it), Box with bounds broadcast to its shape, Dict or Tuple.
@@ -34,7 +35,7 @@ def to_gymnasium_space(space: Any) -> gymnasium.Space:
         return gymnasium.spaces.Dict({k: to_gymnasium_space(v) for k, v in space.spaces.items()})
     if isinstance(space, spaces.Tuple):
         return gymnasium.spaces.Tuple([to_gymnasium_space(part) for part in space.spaces])
-    raise TypeError(f"cannot convert {space!r}; use Discrete, Box, Simplex, Dict or Tuple.")
+    raise TypeError(f"cannot convert {space!r}; use Discrete, Box, Simplex, Ball, Dict or Tuple.")
 
 
 def _bound(bound: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
@@ -93,20 +94,28 @@ def action_from_numpy(space: gymnasium.Space, action: PyTree, batch: tuple[int, 
     return map_space(convert, space, action)
 
 
-def onto_simplex(space: Any, action: PyTree) -> PyTree:
-    """The action with every Simplex part divided by its sum; traced, for use inside a program.
+def onto_set(space: Any, action: PyTree) -> PyTree:
+    """The action with every part moved onto its Simplex or Ball; traced, for use in a program.
 
-    Gymnasium has no simplex, so its samplers and policies give any point of the Box around it.
-    Negative parts count as zero, and equal shares stand in where nothing is positive. A point on
-    the simplex stays where it is, up to rounding.
+    Gymnasium has neither, so its samplers and policies give any point of the Box around them. On a
+    Simplex negative parts count as zero, the others are divided by their sum, and equal shares
+    stand in where nothing is positive; onto a Ball longer vectors are shortened to norm one. A
+    point of the set stays where it is, up to rounding.
     """
 
     def project(leaf: Any, value: Array) -> Array:
-        if not isinstance(leaf, Simplex):
-            return value
-        positive = jnp.maximum(value, 0.0)
-        total = jnp.sum(positive, axis=-1, keepdims=True)
-        shares = positive / jnp.where(total > 0.0, total, 1.0)
-        return jnp.where(total > 0.0, shares, jnp.float32(1.0 / value.shape[-1]))
+        if isinstance(leaf, Simplex):
+            return _onto_simplex(value)
+        if isinstance(leaf, Ball):
+            squared = jnp.sum(jnp.square(value), axis=-1, keepdims=True)
+            return value * jax.lax.rsqrt(jnp.maximum(squared, 1.0))
+        return value
 
     return map_space(project, space, action)
+
+
+def _onto_simplex(value: Array) -> Array:
+    positive = jnp.maximum(value, 0.0)
+    total = jnp.sum(positive, axis=-1, keepdims=True)
+    shares = positive / jnp.where(total > 0.0, total, 1.0)
+    return jnp.where(total > 0.0, shares, jnp.float32(1.0 / value.shape[-1]))

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from jaxecon import devices
+from jaxecon.envs.applicability import require_legal_actions
 from jaxecon.sweeps.executor import Executor, build_executor
 from jaxecon.sweeps.plan import Plan, make_plan
 from jaxecon.sweeps.storage import Checkpoint, RunFolder, default_folder, timestamp
@@ -67,6 +68,8 @@ def run_study(
         raise ValueError("study must have no arms here; use jaxecon.sweeps.run_arms.")
     devices.use_all_cores()
     plan = make_plan(study)
+    key = jax.random.key(study.study.seed)
+    require_legal_actions(plan.env, plan.splits["train"], key)
     folder = RunFolder(default_folder(study) if out is None else out, study, overwrite=overwrite)
     total = plan.num_lanes * plan.num_evaluations * plan.steps_per_evaluation
     on_progress(Progress("compiling", 0, total, 0, plan.num_lanes, float("nan")))

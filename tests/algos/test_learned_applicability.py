@@ -172,6 +172,22 @@ def test_a_model_of_other_actions_is_refused_by_name(tmp_path):
     algorithm = reuse_applicability(make_ppo(ENV, PPO()), learned_model())
     with pytest.raises(ValueError, match='applicability="learned"'):
         algorithm.init(jax.random.key(0), PARAMS, algorithm.hparams)
+    np.savez(tmp_path / "other.npz", weights=np.zeros(3))
+    with pytest.raises(ValueError, match="a file without action_names"):
+        load_applicability(tmp_path / "other.npz", ENV, PARAMS)
+
+
+def test_a_model_of_other_shapes_is_refused_where_it_is_used():
+    algorithm = make_ppo(ENV, PPO(applicability="learned"))
+    model = learned_model()
+    fewer = model.replace(num_labels=model.num_labels[:5])
+    wider = make_ppo(ENV, PPO(applicability="learned", applicability_sizes=(3,)))
+    for reused, message in (
+        (reuse_applicability(algorithm, fewer), "judge the 6 actions .* got one of 5"),
+        (reuse_applicability(wider, model), "must have the layers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            reused.init(jax.random.key(0), PARAMS, algorithm.hparams)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +197,7 @@ def test_a_model_of_other_actions_is_refused_by_name(tmp_path):
         ({"applicability": "partial"}, "known_actions must name at least 1 action"),
         ({"known_actions": (1,)}, "known_actions must be empty"),
         ({"applicability": "partial", "known_actions": (-1,)}, "indices from 0 on"),
+        ({"applicability_sizes": (8, 0)}, "applicability_sizes must be at least 1 each"),
     ],
 )
 @pytest.mark.parametrize("config", [PPOConfig, DQNConfig])
@@ -197,3 +214,7 @@ def test_environments_that_do_not_fit_are_refused():
     algorithm = make_ppo(ENV, PPO(applicability="partial", known_actions=(6,)))
     with pytest.raises(ValueError, match="below the number of actions, 6"):
         algorithm.init(jax.random.key(0), PARAMS, algorithm.hparams)
+    cartpole, cartpole_params = make("CartPole-v1")
+    algorithm = make_ppo(cartpole, PPO(applicability="partial", known_actions=(1,)))
+    with pytest.raises(ValueError, match="declares no mask"):
+        algorithm.init(jax.random.key(0), cartpole_params, algorithm.hparams)

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxecon.envs.applicability import check_mask, differs
+import jaxecon
+from jaxecon.envs.applicability import check_mask, differs, require_legal_actions
 from jaxecon.envs.gridworld import GridWorld, make_params
 
 
@@ -56,6 +57,32 @@ class Silent(Misdeclared):
 def test_an_environment_without_a_mask_is_refused():
     with pytest.raises(ValueError, match="must declare action_mask"):
         check(Silent(), make_params("key_door_1"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Stuck(Misdeclared):
+    """Allows nothing where the first move up is blocked."""
+
+    def action_mask(self, state, params):
+        mask = GridWorld.action_mask(self, state, params)
+        return mask & mask[0]
+
+
+def test_states_without_a_legal_action_are_found_before_training():
+    params = make_params("key_door_1")
+    report = check(Stuck(), params)
+    assert 0 < report.num_stuck < 16 * 32
+    assert not report.agrees
+    with pytest.raises(ValueError, match="allow at least one action in every state, got none in"):
+        require_legal_actions(Stuck(), params, jax.random.key(0))
+    for env in (GridWorld(), Silent()):
+        require_legal_actions(env, params, jax.random.key(0))
+
+
+def test_only_one_agents_discrete_actions_have_a_mask_to_check():
+    for env_id in ("Newsvendor-v0", "Cournot-v0"):
+        with pytest.raises(ValueError, match="one agent and discrete actions, got Box"):
+            check(*jaxecon.make(env_id))
 
 
 def test_distance_is_judged_per_entry_and_exactly_for_whole_numbers():

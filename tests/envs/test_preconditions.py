@@ -36,6 +36,7 @@ def test_formulas_equal_python_on_every_assignment():
         ("stock &", "The precondition of 'sell' must be a formula"),
         ("stock > 0", "The precondition of 'sell' may use"),
         ("1", "The precondition of 'sell' may use"),
+        (3, "The precondition of 'sell' must be a formula in a string, got 3"),
     ],
 )
 def test_a_bad_formula_is_refused_by_name(formula, message):

@@ -8,6 +8,7 @@ from scipy import integrate, stats
 
 from jaxecon.envs import base
 from jaxecon.networks import heads
+from jaxecon.networks.gaussian import SoftmaxCentered
 
 
 def test_a_masked_choice_is_never_taken_and_gets_no_gradient(key):
@@ -82,7 +83,7 @@ def test_the_simplex_density_integrates_to_one():
 
 @pytest.mark.parametrize("first", [False, True])
 def test_the_softmax_map_inverts_and_reports_its_volume(first, key):
-    bijector = heads.SoftmaxCentered(first)
+    bijector = SoftmaxCentered(first)
     z = jax.random.normal(key, (4,))
     weights, log_det = bijector.forward_and_log_det(z)
     np.testing.assert_allclose(weights.sum(), 1.0, rtol=1e-6)
@@ -102,6 +103,7 @@ def test_the_softmax_map_inverts_and_reports_its_volume(first, key):
         (base.Box(0.0, 2.0, (5,)), 5, heads.SquashedNormalHead, 1),
         (base.Box(-np.inf, np.inf, (2,)), None, heads.NormalHead, 2),
         (base.Simplex(6), None, heads.SimplexHead, 5),
+        (base.Ball(3), None, heads.BallHead, 3),
     ],
 )
 def test_each_space_gets_its_distribution(space, num_agents, kind, num_outputs, key):
@@ -122,5 +124,5 @@ def test_each_space_gets_its_distribution(space, num_agents, kind, num_outputs, 
 def test_a_space_without_a_distribution_is_refused():
     from gymnax.environments import spaces
 
-    with pytest.raises(TypeError, match="Discrete, MultiDiscrete, Box or Simplex"):
+    with pytest.raises(TypeError, match="Discrete, MultiDiscrete, Box, Simplex or Ball"):
         heads.make_head(spaces.Dict({"a": base.Discrete(2)}), None)

@@ -91,5 +91,7 @@ def test_a_mask_without_a_legal_choice_is_refused_and_traced_stays_finite():
     logits, mask = jnp.zeros((2, 3)), np.array([[True, False, False], [False, False, False]])
     with pytest.raises(ValueError, match=r"at least one legal choice .* none in row \[1\]"):
         mask_logits(logits, mask)
+    with pytest.raises(ValueError, match="mask must have 3 entries"):
+        mask_logits(logits, jnp.ones((2, 4), bool))
     traced = jax.jit(mask_logits)(logits, mask)
     np.testing.assert_allclose(HEAD_OF_3.entropy(traced)[1], np.log(3), rtol=1e-6)  # float32

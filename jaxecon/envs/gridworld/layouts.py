@@ -45,7 +45,8 @@ def make_layout(rows: tuple[str, ...]) -> Layout:
 
     Raises:
       ValueError: the map is too large, has an unknown character, not exactly one goal, a key
-        without a door or a door without a key, or a cell from which the goal cannot be reached.
+        without a door or a door without a key, no free cell to start from, or a cell from which
+        the goal cannot be reached.
     """
     _check_characters(rows)
     cells = np.full((SIZE, SIZE), "#")
@@ -55,6 +56,8 @@ def make_layout(rows: tuple[str, ...]) -> Layout:
     bare = Layout(cells == "#", places["G"], places["K"], places["D"], cells == ".", np.zeros(0))
     lengths = {node: steps for node, steps in _steps_to_goal(bare).items() if node[2:] == (0, 0)}
     reachable = _same_side(bare) if "D" in cells else cells == "."
+    if not reachable.any():
+        raise ValueError(f"The map must have a free cell to start from, got {tuple(rows)!r}.")
     distance = np.zeros((SIZE, SIZE), np.float32)
     for row, column in np.argwhere(reachable):
         if (row, column, False, False) not in lengths:

@@ -153,6 +153,8 @@ def test_the_view_of_the_neighbourhood_is_what_is_around_the_agent():
         ((".x.G",), "got 'x'"),
         (("....",), "one goal"),
         ((".KG",), "a key with its door or none"),
+        (("G",), "a free cell to start from"),
+        (("KDG",), "a free cell to start from"),
         ((".#G",), "reachable from every start; from row 1, column 1"),
     ],
 )

@@ -1,0 +1,73 @@
+"""Finite groups, how they act on vectors, and symmetries that environments declare."""
+
+from jaxecon.symmetry.groups import (
+    FiniteGroup,
+    cyclic,
+    dihedral,
+    from_generators,
+    from_table,
+    product,
+    symmetric,
+    z2,
+)
+from jaxecon.symmetry.measures import (
+    EquivarianceError,
+    Mismatch,
+    equivariance_error,
+    paired_mismatch,
+    relaxed_weight_spread,
+    relaxed_weights,
+)
+from jaxecon.symmetry.representations import (
+    Representation,
+    copies,
+    determinant,
+    direct_sum,
+    generated,
+    outer,
+    permutation,
+    quotient,
+    regular,
+    sign,
+    signed_permutation,
+    standard,
+    trivial,
+)
+from jaxecon.symmetry.spec import Block, SymmetrySpec, act
+from jaxecon.symmetry.spectrum import Component, components, relaxed_weight_spectrum
+
+__all__ = [
+    "Block",
+    "Component",
+    "EquivarianceError",
+    "FiniteGroup",
+    "Mismatch",
+    "Representation",
+    "SymmetrySpec",
+    "act",
+    "components",
+    "copies",
+    "cyclic",
+    "determinant",
+    "dihedral",
+    "direct_sum",
+    "equivariance_error",
+    "from_generators",
+    "from_table",
+    "generated",
+    "outer",
+    "paired_mismatch",
+    "permutation",
+    "product",
+    "quotient",
+    "regular",
+    "relaxed_weight_spectrum",
+    "relaxed_weight_spread",
+    "relaxed_weights",
+    "sign",
+    "signed_permutation",
+    "standard",
+    "symmetric",
+    "trivial",
+    "z2",
+]
