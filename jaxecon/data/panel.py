@@ -36,7 +36,7 @@ class Prices:
         object.__setattr__(self, "dates", np.array(self.dates, "datetime64[D]"))
         object.__setattr__(self, "assets", tuple(self.assets))
         _check_shapes(self)
-        _check_dates(self.dates)
+        check_dates(self.dates)
         _check_positive(self)
         self.values.setflags(write=False)
         self.dates.setflags(write=False)
@@ -150,7 +150,8 @@ def _check_shapes(prices: Prices) -> None:
         raise ValueError(f"Asset names must differ, got {repeated!r} more than once.")
 
 
-def _check_dates(dates: np.ndarray) -> None:
+def check_dates(dates: np.ndarray) -> None:
+    """Raise ValueError unless days follow each other strictly."""
     not_later = np.flatnonzero(~(np.diff(dates) > np.timedelta64(0, "D")))
     if not_later.size:
         row = int(not_later[0])

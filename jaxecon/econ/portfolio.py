@@ -28,6 +28,39 @@ def normalise_weights(weights: Array) -> Array:
     return jnp.where(is_empty, cash, positive / jnp.where(is_empty, 1.0, total))
 
 
+def long_short_weights(action: Array, gross_limit: Array) -> Array:
+    """Risky weights, long or short, within a limit on their absolute sum.
+
+        w = G a / max(1, Σ_i |a_i|),  a clipped to [-1, 1]
+
+    Relabelling assets or changing all signs of `action` does the same to the weights.
+
+    Args:
+      action: a, [..., N] any real numbers.
+      gross_limit: G > 0, largest Σ_i |w_i|, in units of wealth; a scalar.
+
+    Returns:
+      [..., N] shares of wealth; the rest, 1 - Σ_i w_i, is cash.
+    """
+    action = jnp.clip(action, -1.0, 1.0)
+    gross = jnp.sum(jnp.abs(action), axis=-1, keepdims=True)
+    return gross_limit * action / jnp.maximum(gross, 1.0)
+
+
+def borrow_cost(weights: Array, annual_fee: Array, periods_per_year: int) -> Array:
+    """Fraction of wealth paid in one period to borrow what is held short, Σ_i b_i max(-w_i, 0) / P.
+
+    Args:
+      weights: w, [..., N] risky shares of wealth.
+      annual_fee: b, [..., N] per year and unit of value.
+      periods_per_year: P.
+
+    Returns:
+      [...] fraction of wealth.
+    """
+    return jnp.sum(annual_fee * jnp.maximum(-weights, 0.0), axis=-1) / periods_per_year
+
+
 def turnover(weights: Array, target: Array) -> Array:
     """Value traded to move between two portfolios, as a fraction of wealth before the trade.
 

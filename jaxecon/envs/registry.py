@@ -13,6 +13,7 @@ from jaxecon.suggest import unknown_name
 ENVIRONMENTS: dict[str, str] = {
     "AllocationDesigner-v0": "jaxecon.envs.mechanisms.designer:AllocationDesigner",
     "AuctionDesigner-v0": "jaxecon.envs.mechanisms.auction:AuctionDesigner",
+    "CartPoleSwingUp-v0": "jaxecon.envs.control.cartpole_swingup:CartPoleSwingUp",
     "ContextualBandit-v0": "jaxecon.envs.bandits.contextual:ContextualBandit",
     "Cournot-v0": "jaxecon.envs.games.cournot:Cournot",
     "DynamicalLinearBandit-v0": "jaxecon.envs.bandits.dynamical:make_dynamical_bandit",
@@ -24,9 +25,13 @@ ENVIRONMENTS: dict[str, str] = {
     "PartiallyObservedLinearBandit-v0": (
         "jaxecon.envs.bandits.partially_observed:make_partially_observed_bandit"
     ),
+    "PlantedSymmetryMarket-v0": "jaxecon.envs.trading.planted_symmetry:PlantedSymmetryMarket",
+    "PointReach2D-v0": "jaxecon.envs.control.point_reach:PointReach2D",
     "PortfolioTrading-v0": "jaxecon.envs.trading.portfolio:make_portfolio_trading",
+    "Reacher-v0": "jaxecon.envs.control.reacher:Reacher",
     "RestlessBandit-v0": "jaxecon.envs.bandits.restless:make_restless_bandit",
     "SequentialAllocation-v0": "jaxecon.envs.allocation.settings:make_sequential_allocation",
+    "StockTrading-v0": "jaxecon.envs.trading.make_stocks:make_stock_trading",
     "StrategyBandit-v0": "jaxecon.envs.bandits.strategies:make_strategy_bandit",
 }
 

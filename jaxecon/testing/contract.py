@@ -16,6 +16,7 @@ from jaxecon.testing import episode_checks as episodes
 from jaxecon.testing import gradient_checks as gradients
 from jaxecon.testing import program_checks as programs
 from jaxecon.testing import shape_checks as shapes
+from jaxecon.testing import symmetry_checks as symmetries
 from jaxecon.testing.probe import CheckFailed, NotApplicable, Probe
 from jaxecon.types import Key
 
@@ -49,6 +50,8 @@ CHECKS: dict[str, Check] = {
     "episode_summary": episodes.check_episode_summary,
     "finite_gradients": gradients.check_finite_gradients,
     "gradients_flow": gradients.check_gradients_flow,
+    "symmetry_sizes": symmetries.check_symmetry_sizes,
+    "symmetric_observation": symmetries.check_symmetric_observation,
 }
 
 

@@ -10,6 +10,7 @@ import pytest
 from flax import struct
 
 from jaxecon.envs import base
+from jaxecon.symmetry import SymmetrySpec, sign, z2
 from jaxecon.testing import CHECKS, ContractError, check_environment, list_checks
 
 COUNTER = itertools.count()
@@ -282,6 +283,27 @@ class CutsGradients(Sound):
         return super().step_env(key, state, jax.lax.stop_gradient(action), params)
 
 
+class DeclaresTwo(Sound):
+    def symmetry(self):
+        rep = sign(z2())
+        return SymmetrySpec(rep.group, ((slice(0, 2), 2, rep),), rep)
+
+
+class ForgetsToFlip(Sound):
+    def symmetry(self):
+        rep = sign(z2())
+        return SymmetrySpec(rep.group, ((slice(0, 1), 1, rep),), rep)
+
+    def observe(self, key, state, action, params):
+        return state.position[None]
+
+    def act_on_state(self, element, state):
+        return state
+
+    def act_on_params(self, element, params):
+        return params
+
+
 MUTANTS = [
     (FiveValues, "six_values", "step returns 5 values"),
     (IntegerFlag, "ending_flags", "terminated is int32[]"),
@@ -317,6 +339,8 @@ MUTANTS = [
     (VectorSummary, "episode_summary", "the shapes are {'position': (1,)}"),
     (RootOfZero, "finite_gradients", "is [[nan]"),
     (CutsGradients, "gradients_flow", "zero gradient in the actions"),
+    (DeclaresTwo, "symmetry_sizes", "obs_blocks must cover obs[0:1]"),
+    (ForgetsToFlip, "symmetric_observation", "element 1 moves entry 0"),
 ]
 
 
@@ -335,7 +359,8 @@ def test_every_check_has_a_mutant_that_only_the_sound_environment_survives():
     assert not unshown
     report = check_environment(Sound(), num_steps=40)
     skipped = {result.name for result in report.results if result.skipped}
-    assert skipped == {"ends_together", "action_mask"}, str(report)
+    undeclared = {"symmetry_sizes", "symmetric_observation"}
+    assert skipped == {"ends_together", "action_mask"} | undeclared, str(report)
     checks = ["sampled_action", "action_mask", "scans", "gradients_flow"]
     assert check_environment(Discrete(), checks=checks, num_steps=8).passed
 

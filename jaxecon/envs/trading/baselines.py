@@ -1,6 +1,7 @@
 """What simple investors earn: baselines that trade through the environment's own accounting."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -84,36 +85,85 @@ def run_baselines(env: Any, env_params: Any) -> dict[str, dict[str, float]]:
     until `last_day`, whichever comes first: on a validation or test split, all of it.
 
     Args:
-      env: a PortfolioTrading.
+      env: a PortfolioTrading or StockTrading.
       env_params: concrete parameters (not traced), such as one of `split_params`.
 
     Returns:
       {baseline: {metric: value}} with the metrics of `env.episode_summary`.
     """
-    env_params = env_params.replace(random_start=0.0)
     equal = equal_weights(env.num_assets)
     minimum = minimum_variance_weights(training_covariance(env_params))
     targets = np.pad(np.stack([equal, equal, minimum]), ((0, 0), (1, 0)))  # [3, K], no cash
     does_hold = np.array([False, True, False])
-    available = int(env_params.last_day) - max(int(env_params.first_day), env.lookback)
-    num_steps = min(int(env_params.max_steps_in_episode), available)
-    run = jax.vmap(functools.partial(_run, env, num_steps), in_axes=(None, 0, 0))
-    summaries = jax.jit(run)(env_params, jnp.asarray(targets, float), jnp.asarray(does_hold))
-    table = {metric: np.asarray(values) for metric, values in summaries.items()}  # [3] each
+
+    def policy(inputs: tuple[Array, Array], state: Any, _: Any) -> Array:
+        target, does_hold = inputs
+        return jnp.where(does_hold & (state.time > 0), state.weights, target)
+
+    inputs = jnp.asarray(targets, float), jnp.asarray(does_hold)
+    table = run_policies(env, env_params, policy, inputs)
     return {
         name: {metric: float(values[row]) for metric, values in table.items()}
         for row, name in enumerate(BASELINES)
     }
 
 
-def _run(env: Any, num_steps: int, env_params: Any, target: Array, does_hold: Array) -> dict:
-    """Summary of an episode that trades to `target` every day, or only on the first."""
+def run_oracle(env: Any, env_params: Any) -> dict[str, float]:
+    """Summary of an episode of one who knows the mean returns m of the next day, `signal`.
+
+        w = G Σ⁻¹m / |Σ⁻¹m|₁,   Σ from training days, G the gross limit
+
+    the direction of greatest Sharpe ratio for a day, blind to costs; negative parts of Σ⁻¹m count
+    as 0 where nothing can be sold short.
+
+    Args:
+      env: a StockTrading.
+      env_params: concrete parameters, with a `signal`.
+    """
+    precision = np.linalg.inv(training_covariance(env_params))
+    inverse = jnp.asarray(precision / np.abs(precision).max(), float)  # in reach of float32
+    limit = jnp.asarray(env_params.gross_limit, float)
+
+    def policy(inverse: Array, state: Any, env_params: Any) -> Array:
+        mean = jax.lax.dynamic_index_in_dim(env_params.signal, state.day, keepdims=False)
+        wish = jnp.sum(inverse * mean[None], axis=1)
+        wish = wish if env.mode == "long_short" else jnp.maximum(wish, 0.0)
+        gross = jnp.sum(jnp.abs(wish))
+        return jnp.pad(limit * wish / jnp.where(gross > 0.0, gross, 1.0), (1, 0))
+
+    table = run_policies(env, env_params, policy, inverse[None])
+    return {metric: float(values[0]) for metric, values in table.items()}
+
+
+def run_policies(
+    env: Any, env_params: Any, policy: Callable[[Any, Any, Any], Array], inputs: Any
+) -> dict[str, np.ndarray]:
+    """Summaries of one episode of each of several policies, from the first day of the range.
+
+    Args:
+      env: a trading environment with `hold`, `lookback` and `episode_summary`.
+      env_params: concrete parameters (not traced).
+      policy: (inputs, state, env_params) -> weights [K] to hold until the next day.
+      inputs: pytree of arrays [M, ...], one row for each policy.
+
+    Returns:
+      {metric: [M]}.
+    """
+    env_params = env_params.replace(random_start=0.0)
+    available = int(env_params.last_day) - max(int(env_params.first_day), env.lookback)
+    num_steps = min(int(env_params.max_steps_in_episode), available)
+    run = functools.partial(_run, env, num_steps, policy)
+    summaries = jax.jit(jax.vmap(run, in_axes=(None, 0)))(env_params, inputs)
+    return {metric: np.asarray(values) for metric, values in summaries.items()}
+
+
+def _run(env: Any, num_steps: int, policy: Callable, env_params: Any, inputs: Any) -> dict:
+    """Summary of an episode of `num_steps` days."""
     key = jax.random.key(0)  # unused: without a random start, nothing is drawn
     _, state = env.reset_env(key, env_params)
 
     def trade(state, _):
-        action = jnp.where(does_hold & (state.time > 0), state.weights, target)
-        return env.step_env(key, state, action, env_params)[1], None
+        return env.hold(state, policy(inputs, state, env_params), env_params)[0], None
 
     state, _ = jax.lax.scan(trade, state, length=num_steps)
     return env.episode_summary(state, env_params)

@@ -21,7 +21,10 @@ from jaxecon.envs.trading.baselines import run_baselines
 from jaxecon.envs.trading.economy import (
     EnvParams,
     check_numbers,
-    split_params,
+    choose_split,
+    is_over,
+    price_ratios,
+    start_day,
     whole_range_params,
 )
 from jaxecon.suggest import unknown_name
@@ -119,12 +122,9 @@ class PortfolioTrading(base.Environment):
 
     def reset_env(self, key: Key, params: EnvParams) -> tuple[Array, EnvState]:
         """Observation and state of an investor in cash on the start day."""
-        first, last = self.start_range(params)
-        drawn = jax.random.randint(key, (), first, last + 1, jnp.int32)
-        is_random = jnp.asarray(params.random_start, float) > 0.5
         state = EnvState(
             time=jnp.int32(0),
-            day=jnp.where(is_random, drawn, first),
+            day=start_day(key, params, self.lookback),
             weights=jnp.zeros(self.num_weights, float).at[0].set(1.0),
             performance=measures.start_performance(),
             sharpe_moments=jnp.asarray([0.0, START_VOLATILITY**2], float),
@@ -135,14 +135,21 @@ class PortfolioTrading(base.Environment):
         self, key: Key, state: EnvState, action: Array, params: EnvParams
     ) -> tuple[Array, EnvState, Array, Array, dict[str, Array]]:
         """Trade at today's close and hold to the next; info has `log_return` and `turnover`."""
-        chex.assert_shape(action, (self.num_weights,))
-        target = portfolio.normalise_weights(jnp.asarray(action, float))
+        state, reward, info = self.hold(state, action, params)
+        return self.observe(key, state, action, params), state, reward, jnp.bool_(False), info
+
+    def hold(
+        self, state: EnvState, weights: Array, params: EnvParams
+    ) -> tuple[EnvState, Array, dict[str, Array]]:
+        """State, reward and info after one day at weights [K], made legal first."""
+        chex.assert_shape(weights, (self.num_weights,))
+        target = portfolio.normalise_weights(jnp.asarray(weights, float))
         traded = portfolio.turnover(state.weights, target)
         cost = portfolio.proportional_cost(
             state.weights, target, jnp.asarray(params.transaction_cost, float)
         )
         next_day = jnp.minimum(state.day + 1, jnp.asarray(params.last_day, jnp.int32))
-        growth, weights = portfolio.drift(target, self._gross_returns(state.day, next_day, params))
+        growth, drifted = portfolio.drift(target, self._gross_returns(state.day, next_day, params))
         log_return = jnp.log1p(-cost) + jnp.log(growth)
         differential, moments = measures.differential_sharpe(
             log_return, state.sharpe_moments, jnp.asarray(params.sharpe_decay, float)
@@ -151,10 +158,9 @@ class PortfolioTrading(base.Environment):
         performance = measures.update_performance(
             state.performance, time.astype(log_return.dtype), log_return, traded
         )
-        state = EnvState(time, next_day, weights, performance, moments)
+        state = EnvState(time, next_day, drifted, performance, moments)
         reward = log_return if self.reward == "log_return" else differential
-        info = {"log_return": log_return, "turnover": traded}
-        return self.observe(key, state, action, params), state, reward, jnp.bool_(False), info
+        return state, reward, {"log_return": log_return, "turnover": traded}
 
     def observe(self, key: Key, state: EnvState, action: Array | None, params: EnvParams) -> Array:
         """Scaled log returns of the last `lookback` days and the weights, [lookback·A + K]."""
@@ -166,8 +172,7 @@ class PortfolioTrading(base.Environment):
 
     def is_truncated(self, state: EnvState, params: EnvParams) -> Array:
         """Whether the time limit or the last day of the range has come."""
-        limit = jnp.asarray(params.max_steps_in_episode, jnp.int32)
-        return (state.time >= limit) | (state.day >= jnp.asarray(params.last_day, jnp.int32))
+        return is_over(state.time, state.day, params)
 
     def episode_summary(self, state: EnvState, params: EnvParams) -> dict[str, Array]:
         """Performance of the episode so far, see `econ.performance.summarise_performance`."""
@@ -177,22 +182,10 @@ class PortfolioTrading(base.Environment):
         """Equal weight, buy-and-hold and minimum variance, see `trading.baselines`."""
         return run_baselines(self, params)
 
-    def start_range(self, params: EnvParams) -> tuple[Array, Array]:
-        """First and last row an episode may start at, int32, both included."""
-        first = jnp.maximum(jnp.asarray(params.first_day, jnp.int32), self.lookback)
-        room = jnp.asarray(params.last_day, jnp.int32) - jnp.asarray(
-            params.max_steps_in_episode, jnp.int32
-        )
-        return first, jnp.maximum(first, room)
-
     def _gross_returns(self, day: Array, next_day: Array, params: EnvParams) -> Array:
         """Value of one unit of money a day later, [K], cash first."""
-        today, tomorrow = (
-            jnp.asarray(jax.lax.dynamic_index_in_dim(params.prices, row, keepdims=False), float)
-            for row in (day, next_day)
-        )
         cash = 1.0 + jnp.asarray(params.cash_return, float)
-        return jnp.concatenate([cash[None], tomorrow / today])
+        return jnp.concatenate([cash[None], price_ratios(day, next_day, params)])
 
 
 def make_portfolio_trading(
@@ -230,15 +223,8 @@ def make_portfolio_trading(
     check_numbers(numbers)
     panel = (prices if isinstance(prices, Prices) else load_prices(prices)).select(assets)
     env = PortfolioTrading(panel.num_assets, lookback, reward)
-    env_params = whole_range_params(panel, lookback=lookback)
-    if (train_end is None) != (validation_end is None):
-        raise ValueError("Give both train_end and validation_end, or neither.")
-    if train_end is not None:
-        splits = split_params(env_params, panel, train_end, validation_end, lookback=lookback)
-        split = "train" if split is None else split
-        if split not in splits:
-            raise ValueError(unknown_name("split", split, splits))
-        env_params = splits[split]
-    elif split is not None:
-        raise ValueError(f"split={split!r} needs the dates train_end and validation_end.")
+    env_params: EnvParams = whole_range_params(panel, lookback=lookback)
+    env_params = choose_split(
+        env_params, panel, train_end, validation_end, split, lookback=lookback
+    )
     return env, env_params.replace(**numbers)
