@@ -6,7 +6,8 @@ x1     regret of EMKF beside the true filter and three baselines, 10 paired seed
 x2     growth of regret with the horizon
 x3     statistics kept in stale coordinates against recomputed ones, under cold restarts
 x4     a wrong state dimension, Student shocks, drift: reported alone
-x5     strategies in the synthetic market and on 20 S&P 500 stocks: reported alone
+x5     strategies in the synthetic market and on 20 S&P 500 stocks, as payoffs relative to the best
+       fixed strategy over the rounds played: reported alone
 still  A = 0: nothing to filter, so EMKF should play like Thompson sampling on x
 dlb    DynLin-UCB: growth with the horizon, and with the spectral radius
 long   EM on 1e5 steps: eigenvalues and predictive likelihood
@@ -29,7 +30,13 @@ from jaxecon.devices import over_devices, use_all_cores
 
 use_all_cores()
 
-from jaxecon.algos.bandits import BanditConfig, BanditHyperparams, make_policy, play  # noqa: E402
+from jaxecon.algos.bandits import (  # noqa: E402
+    BanditConfig,
+    BanditHyperparams,
+    Policy,
+    make_policy,
+    play,
+)
 from jaxecon.envs.bandits import (  # noqa: E402
     make_dynamical_bandit,
     make_partially_observed_bandit,
@@ -171,14 +178,35 @@ def x4(seeds=10, rounds=4000):
             line("x4", name, run[0], run[2], case=case)
 
 
+def fixed_payoffs(bandit, *, seeds, rounds):
+    """Mean payoff of holding each arm, [S, K], in the instances and rounds that policies meet."""
+    env, env_params = bandit
+
+    def one(key, arm):
+        act = lambda key, state, view, hparams: (state, state)
+        keep = lambda state, *round: state
+        policy = Policy(lambda key, view, hparams: arm, act, keep)
+        return play(env, policy, key, env_params, None, num_rounds=rounds).reward.mean()
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(seeds))
+    arms = jnp.arange(env.num_arms, dtype=jnp.int32)
+    over_arms = jax.vmap(one, in_axes=(None, 0))
+    return np.asarray(jax.jit(jax.vmap(over_arms, in_axes=(0, None)))(keys, arms))
+
+
 def x5(seeds=10, rounds=4000):
     for source in ("synthetic", "sp500"):
         bandit = make_strategy_bandit(source, num_rounds=rounds)
+        fixed = fixed_payoffs(bandit, seeds=seeds, rounds=rounds)
         for name in ("emkf", "lag_ts", "ts", "no_context", "ucb1"):
             regret, reward, seconds = regrets(bandit, name, seeds=seeds, rounds=rounds)
+            gained = reward.mean(axis=1) - fixed.max(axis=1)  # [S] per round
             line(
                 "x5", name, regret, seconds, source=source,
                 payoff_per_round=round(float(reward.mean()), 4),
+                best_fixed_per_round=round(float(fixed.max(axis=1).mean()), 4),
+                relative_per_round=round(float(gained.mean()), 4),
+                relative_se=round(float(gained.std(ddof=1) / len(gained) ** 0.5), 4),
             )  # fmt: skip
 
 
@@ -200,7 +228,7 @@ def still(seeds=20, rounds=4000):
 
 def dlb(seeds=10, rounds=16_000):
     """Regret against the best arm in the long run, for 16 arms around the circle."""
-    slopes = {}
+    slopes, final = {}, {}
     for radius in (0.5, 0.8, 0.95):
         transition = np.array([[radius, 0.1], [0.0, radius - 0.2]])
         bandit = make_dynamical_bandit(num_arms=16, transition=transition, num_rounds=rounds)
@@ -211,7 +239,20 @@ def dlb(seeds=10, rounds=16_000):
         )  # fmt: skip
         at = [rounds // 8, rounds // 4, rounds // 2, rounds]
         slopes[radius] = growth(at, regret[:, np.array(at) - 1, 1].mean(0))
-        line("dlb", "dynlin_ucb", regret, seconds, radius=radius, growth=round(slopes[radius], 3))
+        final[radius] = regret[:, -1, 1].mean() / scale  # in units of what arms are worth
+        line(
+            "dlb", "dynlin_ucb", regret, seconds, radius=radius,
+            growth=round(slopes[radius], 3), relative=round(float(final[radius]), 1),
+        )  # fmt: skip
+    rising = list(final.values())
+    verdict(
+        "dlb",
+        {
+            "grows about like T^.5": all(0.35 <= slope <= 0.65 for slope in slopes.values()),
+            "rises with the radius": all(a < b for a, b in itertools.pairwise(rising)),
+        },
+        slopes={str(radius): round(slope, 3) for radius, slope in slopes.items()},
+    )
 
 
 def long(num_times=100_000):

@@ -1,4 +1,4 @@
-"""Do PPO and DQN reach what they should? Ten seeds per task, a known optimum or threshold.
+"""Do PPO, DQN and SAC reach what they should? Ten seeds per task, a known optimum or threshold.
 
     python bench/learning.py                     # all tasks
     python bench/learning.py CartPole-v1         # one of them
@@ -74,6 +74,14 @@ TASKS = {
         "return",
         lambda values: bool(values.mean() >= -200),
         "mean at least -200",
+    ),
+    "Pendulum-v1/sac": (
+        20_000,
+        {"num_envs": 10, "rollout_length": 40, "num_updates": 10, "batch_size": 128},
+        {},
+        "return",
+        lambda values: bool((values >= -200).all()),
+        "at least -200 on every seed",
     ),
     "Newsvendor-v0": (
         400_000,

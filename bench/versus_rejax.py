@@ -13,7 +13,7 @@ def main(algorithm, base, tasks, description, repeats):
     """Command line of a bench: one JSON line for each task.
 
     Args:
-      algorithm: "ppo" or "dqn", as in the names of the programs in bench/peers.
+      algorithm: "ppo", "dqn" or "sac", as in the names of the programs in bench/peers.
       base, tasks: settings of all tasks, and of each by name.
       description: docstring of the script.
       repeats: default number of timed runs.

@@ -13,6 +13,8 @@ from jaxecon.algos.mechanism_design import make_mechanism_designer
 from jaxecon.algos.mechanism_penalty import MechanismHyperparams
 from jaxecon.algos.mechanism_recipes import recipe
 from jaxecon.algos.ppo import PPOConfig, PPOHyperparams, make_ppo
+from jaxecon.algos.sac import make_sac
+from jaxecon.algos.sac_config import SACConfig, SACHyperparams
 
 __all__ = [
     "Algorithm",
@@ -22,11 +24,14 @@ __all__ = [
     "MechanismHyperparams",
     "PPOConfig",
     "PPOHyperparams",
+    "SACConfig",
+    "SACHyperparams",
     "build_mechanism",
     "load_applicability",
     "make_dqn",
     "make_mechanism_designer",
     "make_ppo",
+    "make_sac",
     "recipe",
     "reuse_applicability",
     "save_applicability",

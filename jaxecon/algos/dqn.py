@@ -42,6 +42,7 @@ from jaxecon.algos.q_learning import (
     optimizer_at,
     update,
 )
+from jaxecon.algos.symmetry import spread_metrics
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.heads import mask_logits
 from jaxecon.networks.value import QNetwork, make_q_network
@@ -99,7 +100,15 @@ def make_dqn(env: Any, config: DQNConfig | None = None) -> Algorithm:
 
 
 def _network(env: Any, config: DQNConfig, env_params: Any) -> QNetwork:
-    return make_q_network(env, env_params, config.hidden_sizes, config.activation, config.dueling)
+    return make_q_network(
+        env,
+        env_params,
+        config.hidden_sizes,
+        config.activation,
+        config.dueling,
+        config.network,
+        config.num_banks,
+    )
 
 
 def _init(
@@ -207,6 +216,7 @@ def _step(
         key_fit = jax.random.fold_in(key, APPLICABILITY + 1)
         learned, more = learn_from(key_fit, state.applicability, shown, chooser, hparams)
         state, metrics = dataclasses.replace(state, applicability=learned), metrics | more
+    metrics |= spread_metrics(state.learner.params)
     metrics["epsilon"] = epsilon_at(inputs.num_steps[-1], hparams)
     metrics["episodes"] = jax.tree.map(jnp.sum, totals)
     moments = state.obs_moments

@@ -6,9 +6,11 @@ from typing import Any
 from flax import struct
 
 from jaxecon.algos.applicability import ApplicabilityConfig, ApplicabilityHyperparams
+from jaxecon.algos.symmetry import SymmetryHyperparams, check_network
 from jaxecon.envs import autoreset
 from jaxecon.envs.base import require_count
-from jaxecon.networks.policy import ACTIVATIONS
+from jaxecon.networks.layers import ACTIVATIONS
+from jaxecon.networks.value import NETWORKS
 from jaxecon.suggest import unknown_name
 
 
@@ -30,11 +32,15 @@ class DQNConfig(ApplicabilityConfig):
       double: choose the next action by the online network, value it by the target network.
       dueling: separate streams for the state's value and the advantages.
       prioritised: draw transitions in proportion to their last error, not evenly.
-      hidden_sizes: widths of the hidden layers.
+      hidden_sizes: widths of the hidden layers; channels per group element where `network` is not
+        "mlp", see `networks.counting.matched_sizes`.
       activation: "tanh", "relu", "swish" or "gelu".
       normalise_observations: centre and scale observations by running moments.
       reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
       num_eval_episodes: episodes per evaluation, played greedily.
+      network: "mlp", or "exact", "relaxed" or "rpp" where the environment declares a symmetry, see
+        `networks.value`.
+      num_banks: filter banks of equivariant layers.
       applicability, known_actions, applicability_sizes: which actions are offered, both when acting
         and in targets, see `ApplicabilityConfig`.
     """
@@ -55,6 +61,8 @@ class DQNConfig(ApplicabilityConfig):
     normalise_observations: bool = False
     reset_mode: str = "auto"
     num_eval_episodes: int = 128
+    network: str = "mlp"
+    num_banks: int = 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -78,8 +86,10 @@ class DQNConfig(ApplicabilityConfig):
             raise ValueError(
                 f"reset_mode must be one of {autoreset.MODES}, got {self.reset_mode!r}."
             )
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(unknown_name("activation", self.activation, ACTIVATIONS))
+        for name, known in (("activation", ACTIVATIONS), ("network", NETWORKS)):
+            if getattr(self, name) not in known:
+                raise ValueError(unknown_name(name, getattr(self, name), known))
+        check_network(self)
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         if any(width < 1 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be at least 1 each, got {self.hidden_sizes}.")
@@ -92,7 +102,7 @@ class DQNConfig(ApplicabilityConfig):
 
 
 @struct.dataclass
-class DQNHyperparams(ApplicabilityHyperparams):
+class DQNHyperparams(ApplicabilityHyperparams, SymmetryHyperparams):
     """Traced settings: sweep, vmap and change them at no compilation.
 
     Attributes:
@@ -114,6 +124,7 @@ class DQNHyperparams(ApplicabilityHyperparams):
       total_steps: environment steps over which schedules act.
       applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: see
         `ApplicabilityHyperparams`.
+      relax_rate, relax_penalty, exact_decay, free_decay: see `SymmetryHyperparams`.
     """
 
     learning_rate: Any = 1e-3

@@ -4,6 +4,7 @@ One kernel then updates everything, instead of one per array. Learning rates are
 new one costs no compilation: the optimiser is built where it is used.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -35,7 +36,11 @@ def cosine_rate(learning_rate: Any, final_share: Any, progress: Array) -> Array:
 
 
 def flat_adam(
-    learning_rate: Any, *, eps: float = 1e-8, max_grad_norm: Any = None
+    learning_rate: Any,
+    *,
+    eps: float = 1e-8,
+    max_grad_norm: Any = None,
+    multiples: Mapping[str, Any] | None = None,
 ) -> optax.GradientTransformation:
     """Adam on the parameters as one flat vector.
 
@@ -43,19 +48,50 @@ def flat_adam(
       learning_rate: step size, a number or traced.
       eps: Adam's ε.
       max_grad_norm: bound on the global norm of a gradient, traced; None is no bound.
+      multiples: factors of the step size of parameters with these names, traced.
 
     Source: Kingma & Ba (2015), Adam: A Method for Stochastic Optimization, ICLR.
     """
     adam = optax.adam(learning_rate, eps=eps)
     if max_grad_norm is not None:
         adam = optax.chain(optax.clip_by_global_norm(max_grad_norm), adam)
-    return optax.flatten(adam)
+    adam = optax.flatten(adam)
+    return adam if multiples is None else _with_multiples(adam, multiples)
+
+
+def _with_multiples(
+    optimizer: optax.GradientTransformation, multiples: Mapping[str, Any]
+) -> optax.GradientTransformation:
+    """The optimiser with longer or shorter steps of some parameters; its state stays as it is."""
+
+    def scaled(path: tuple, step: Array) -> Array:
+        name = str(getattr(path[-1], "key", "")) if path else ""
+        return step * multiples[name] if name in multiples else step
+
+    def update(gradient: PyTree, state: PyTree, params: PyTree = None) -> tuple[PyTree, PyTree]:
+        steps, state = optimizer.update(gradient, state, params)
+        return jax.tree.map_with_path(scaled, steps), state
+
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def descend(
-    optimizer: optax.GradientTransformation, gradient: PyTree, opt_state: PyTree, params: PyTree
+    optimizer: optax.GradientTransformation,
+    gradient: PyTree,
+    opt_state: PyTree,
+    params: PyTree,
+    rates: PyTree = None,
 ) -> tuple[PyTree, PyTree]:
-    """Parameters and optimiser state after one step against a gradient."""
+    """Parameters and optimiser state after one step against a gradient.
+
+    Args:
+      optimizer, gradient, opt_state, params: as in optax.
+      rates: factors of the step, a tree whose leaves stand for parts of `params`; with an optimiser
+        of step size 1 these are learning rates. None is 1 for all.
+    """
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes
         updates, opt_state = optimizer.update(gradient, opt_state, params)
+    if rates is not None:
+        scale = lambda rate, part: jax.tree.map(lambda x: rate * x, part)
+        updates = jax.tree.map(scale, rates, updates)
     return optax.apply_updates(params, updates), opt_state

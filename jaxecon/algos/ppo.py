@@ -32,6 +32,13 @@ from jaxecon.algos.applicability import (
 )
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
+from jaxecon.algos.symmetry import (
+    SymmetryHyperparams,
+    check_network,
+    penalised,
+    rates,
+    spread_metrics,
+)
 from jaxecon.envs import autoreset
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.policy import ACTIVATIONS, NETWORKS, ActorCritic, make_actor_critic
@@ -48,15 +55,18 @@ class PPOConfig(ApplicabilityConfig):
       rollout_length: T, steps of each environment between two updates.
       num_epochs: passes over the T x B samples of a rollout.
       num_minibatches: gradient steps per pass; must divide T x B.
-      hidden_sizes: widths of the hidden layers of the actor and of the critic.
+      hidden_sizes: widths of the hidden layers of the actor and of the critic; channels per group
+        element where `network` is equivariant, see `networks.counting.matched_sizes`.
       activation: "tanh", "relu", "swish" or "gelu".
-      network: "mlp", or "sets" where observations describe a set, see `networks.policy`.
+      network: "mlp"; "sets" or "relaxed_sets" where observations describe a set; "exact", "relaxed"
+        or "rpp" where the environment declares a symmetry; see `networks.policy`.
       normalise_observations: centre and scale observations by running moments.
       normalise_rewards: divide rewards by the running deviation of discounted returns.
       shuffle: "bijection" (no sort) or "sort" (exactly uniform), see `algos.shuffle`.
       reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
       num_eval_episodes: episodes per evaluation.
       greedy_evaluation: evaluate the mode of the policy; False samples from it.
+      num_banks: filter banks of equivariant layers.
       applicability, known_actions, applicability_sizes: see `ApplicabilityConfig`.
     """
 
@@ -73,6 +83,7 @@ class PPOConfig(ApplicabilityConfig):
     reset_mode: str = "auto"
     num_eval_episodes: int = 128
     greedy_evaluation: bool = True
+    num_banks: int = 1
 
     def __post_init__(self):
         super().__post_init__()
@@ -92,6 +103,7 @@ class PPOConfig(ApplicabilityConfig):
         for name, known in (("activation", ACTIVATIONS), ("network", NETWORKS)):
             if getattr(self, name) not in known:
                 raise ValueError(unknown_name(name, getattr(self, name), known))
+        check_network(self)
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         if any(width < 1 for width in self.hidden_sizes):
             raise ValueError(f"hidden_sizes must be at least 1 each, got {self.hidden_sizes}.")
@@ -103,7 +115,7 @@ class PPOConfig(ApplicabilityConfig):
 
 
 @struct.dataclass
-class PPOHyperparams(ApplicabilityHyperparams):
+class PPOHyperparams(ApplicabilityHyperparams, SymmetryHyperparams):
     """Traced settings: sweep, vmap and change them at no compilation.
 
     Attributes:
@@ -119,6 +131,7 @@ class PPOHyperparams(ApplicabilityHyperparams):
       total_steps: environment steps over which `anneal` acts.
       applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: see
         `ApplicabilityHyperparams`.
+      relax_rate, relax_penalty, exact_decay, free_decay: see `SymmetryHyperparams`.
     """
 
     learning_rate: Any = 3e-4
@@ -170,7 +183,9 @@ def _optimizer(hparams: PPOHyperparams, num_steps: Array | float) -> optax.Gradi
     """Clipped Adam after a number of environment steps."""
     progress = optimizers.progress(num_steps, hparams.total_steps)
     rate = optimizers.linear_rate(hparams.learning_rate, hparams.anneal, progress)
-    return optimizers.flat_adam(rate, eps=1e-5, max_grad_norm=hparams.max_grad_norm)
+    return optimizers.flat_adam(
+        rate, eps=1e-5, max_grad_norm=hparams.max_grad_norm, multiples=rates(hparams)
+    )
 
 
 def ppo_loss(
@@ -186,6 +201,7 @@ def ppo_loss(
     value_loss = losses.clipped_value_loss(value, batch.value, batch.target, hparams.clip_eps)
     entropy = network.head.entropy(outputs).mean()
     loss = policy_loss + hparams.vf_coef * value_loss - hparams.ent_coef * entropy
+    loss = penalised(loss, params, hparams)
     outside = jnp.abs(ratio - 1.0) > hparams.clip_eps
     return loss, {
         "policy_loss": policy_loss,
@@ -322,7 +338,7 @@ def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
 
 def _network(env: Any, config: PPOConfig, env_params: Any) -> ActorCritic:
     sizes, activation = config.hidden_sizes, config.activation
-    return make_actor_critic(env, env_params, sizes, activation, config.network)
+    return make_actor_critic(env, env_params, sizes, activation, config.network, config.num_banks)
 
 
 def _init(
@@ -394,7 +410,7 @@ def _step(
     )
     state, update_metrics = update(key_update, state, batch, network, config, hparams)
     state = dataclasses.replace(state, iteration=state.iteration + 1)
-    metrics |= update_metrics
+    metrics |= update_metrics | spread_metrics(state.policy.params)
     if chooser is not None:
         shown = Shown(trajectory.obs, trajectory.latent, trajectory.record)
         shown = jax.tree.map(lambda x: jnp.reshape(x, (-1, *x.shape[2:])), shown)

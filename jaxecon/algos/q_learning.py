@@ -12,6 +12,7 @@ from flax import struct
 
 from jaxecon.algos import normalise, optimizers, replay
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
+from jaxecon.algos.symmetry import penalised, rates
 from jaxecon.networks.heads import mask_logits
 from jaxecon.networks.value import QNetwork
 from jaxecon.types import Array, Metrics, PyTree
@@ -80,22 +81,27 @@ def _per_agent(x: Array, like: Array) -> Array:
 
 
 def dqn_loss(
-    params: PyTree, batch: Batch, network: QNetwork, huber_delta: Array
+    params: PyTree, batch: Batch, network: QNetwork, hparams: DQNHyperparams
 ) -> tuple[Array, Array]:
-    """Weighted mean Huber loss of the chosen actions' values, and their errors Q - y, [M, ...]."""
+    """Weighted mean Huber loss of the chosen actions' values, and their errors Q - y, [M, ...].
+
+    Penalties of relaxed and residual networks are part of it, see `algos.symmetry`.
+    """
     value = network.values(params, batch.features)
     chosen = jax.nn.one_hot(batch.action, network.num_actions, dtype=value.dtype)
     error = jnp.sum(value * chosen, axis=-1) - batch.target
-    inside = jnp.minimum(jnp.abs(error), huber_delta)
+    inside = jnp.minimum(jnp.abs(error), hparams.huber_delta)
     huber = inside * (jnp.abs(error) - 0.5 * inside)
-    return (batch.weight * huber).mean(), error
+    return penalised((batch.weight * huber).mean(), params, hparams), error
 
 
 def optimizer_at(num_steps: Array | float, hparams: DQNHyperparams) -> optax.GradientTransformation:
     """Clipped Adam after a number of environment steps."""
     progress = optimizers.progress(num_steps, hparams.total_steps)
     rate = optimizers.linear_rate(hparams.learning_rate, hparams.anneal, progress)
-    return optimizers.flat_adam(rate, eps=1e-5, max_grad_norm=hparams.max_grad_norm)
+    return optimizers.flat_adam(
+        rate, eps=1e-5, max_grad_norm=hparams.max_grad_norm, multiples=rates(hparams)
+    )
 
 
 def features_of(
@@ -132,7 +138,7 @@ def update(
 ) -> tuple[Learner, Array, Metrics]:
     """One gradient step; the learner, the errors [M, ...], and what is worth watching."""
     (loss, error), gradient = jax.value_and_grad(dqn_loss, has_aux=True)(
-        learner.params, batch, network, hparams.huber_delta
+        learner.params, batch, network, hparams
     )
     params, opt_state = optimizers.descend(
         optimizer_at(num_steps, hparams), gradient, learner.opt_state, learner.params

@@ -15,6 +15,8 @@ from jaxecon.algos.mechanism_config import MechanismConfig
 from jaxecon.algos.mechanism_design import make_mechanism_designer
 from jaxecon.algos.mechanism_penalty import MechanismHyperparams
 from jaxecon.algos.ppo import PPOConfig, PPOHyperparams, make_ppo
+from jaxecon.algos.sac import make_sac
+from jaxecon.algos.sac_config import SACConfig, SACHyperparams
 
 
 class Bounds(NamedTuple):
@@ -38,6 +40,12 @@ APPLICABILITY = {
     "applicability_threshold": UNIT,
     "applicability_eps": UNIT,
     "applicability_min_labels": NON_NEGATIVE,
+}
+SYMMETRY = {
+    "relax_rate": NON_NEGATIVE,
+    "relax_penalty": NON_NEGATIVE,
+    "exact_decay": NON_NEGATIVE,
+    "free_decay": NON_NEGATIVE,
 }
 
 
@@ -86,6 +94,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "anneal": UNIT,
             "total_steps": POSITIVE,
             **APPLICABILITY,
+            **SYMMETRY,
         },
     ),
     "mechanism": AlgorithmEntry(
@@ -122,6 +131,24 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "anneal": UNIT,
             "total_steps": POSITIVE,
             **APPLICABILITY,
+            **SYMMETRY,
+        },
+    ),
+    "sac": AlgorithmEntry(
+        make_sac,
+        SACConfig,
+        SACHyperparams,
+        {
+            "learning_rate": POSITIVE,
+            "actor_rate_share": NON_NEGATIVE,
+            "temperature_rate_share": NON_NEGATIVE,
+            "gamma": UNIT,
+            "tau": UNIT,
+            "initial_temperature": POSITIVE,
+            "target_entropy_share": Bounds(),
+            "learning_starts": NON_NEGATIVE,
+            "anneal": UNIT,
+            "total_steps": POSITIVE,
         },
     ),
 }

@@ -1,6 +1,8 @@
 """Policies, critics and the layers they are made of."""
 
+from jaxecon.networks.continuous import ActorTwinCritic, make_actor_twin_critic
 from jaxecon.networks.heads import (
+    BallHead,
     CategoricalHead,
     Head,
     NormalHead,
@@ -13,6 +15,8 @@ from jaxecon.networks.policy import ActorCritic, make_actor_critic
 
 __all__ = [
     "ActorCritic",
+    "ActorTwinCritic",
+    "BallHead",
     "CategoricalHead",
     "Dense",
     "Head",
@@ -21,5 +25,6 @@ __all__ = [
     "SquashedNormalHead",
     "dense",
     "make_actor_critic",
+    "make_actor_twin_critic",
     "make_head",
 ]

@@ -72,6 +72,12 @@ def _dense_backward(residual: tuple[Array, Array], g: Array) -> tuple[Array, Arr
 dense.defvjp(_dense_forward, _dense_backward)
 
 
+def affine(x: Array, kernel: Array, bias: Array) -> Array:
+    """`dense` over the last axis: [..., M] to [..., K]."""
+    outputs = dense(jnp.reshape(x, (-1, x.shape[-1])), kernel, bias)
+    return jnp.reshape(outputs, (*x.shape[:-1], kernel.shape[-1]))
+
+
 class Dense(nn.Module):
     """Dense layer over the last axis.
 
@@ -92,8 +98,7 @@ class Dense(nn.Module):
 
         kernel = self.param("kernel", init, (x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        outputs = dense(jnp.reshape(x, (-1, x.shape[-1])), kernel, bias)
-        return jnp.reshape(outputs, (*x.shape[:-1], self.features))
+        return affine(x, kernel, bias)
 
 
 def orthogonal_kernels(

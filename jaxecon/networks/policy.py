@@ -1,49 +1,22 @@
 """Actor and critic networks that fit an environment's spaces."""
 
 import dataclasses
-import itertools
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxecon.networks.heads import Head, SimplexHead, make_head, mask_logits
-from jaxecon.networks.layers import ACTIVATIONS, Dense, orthogonal_kernels
+from jaxecon.networks.layers import ACTIVATIONS, orthogonal_kernels
+from jaxecon.networks.mlp import MLP
 from jaxecon.networks.sets import DeepSets, output_for, set_shapes
+from jaxecon.networks.symmetric import EQUIVARIANT, Body, equivariant_body, symmetry_of
 from jaxecon.suggest import unknown_name
+from jaxecon.symmetry import trivial
 from jaxecon.types import Array, Key, PyTree
 
-NETWORKS = ("mlp", "sets")
-
-
-class MLP(nn.Module):
-    """Multilayer perceptron over the last axis.
-
-    Attributes:
-      hidden_sizes: width of each hidden layer.
-      num_outputs: K, number of linear outputs.
-      activation: name in `ACTIVATIONS`.
-      output_scale: gain of the last layer's orthogonal kernel.
-    """
-
-    hidden_sizes: tuple[int, ...]
-    num_outputs: int
-    activation: str = "tanh"
-    output_scale: float = 1.0
-
-    def kernels(self, num_inputs: int) -> list[tuple[tuple[int, int], float]]:
-        """Shape and gain of each layer's kernel, in order."""
-        widths = [num_inputs, *self.hidden_sizes, self.num_outputs]
-        scales = [Dense.scale] * len(self.hidden_sizes) + [self.output_scale]
-        return list(zip(itertools.pairwise(widths), scales, strict=True))
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Map [..., M] to [..., K]."""
-        for width in self.hidden_sizes:
-            x = ACTIVATIONS[self.activation](Dense(width)(x))
-        return Dense(self.num_outputs, self.output_scale)(x)
+NETWORKS = ("mlp", "sets", "relaxed_sets", *EQUIVARIANT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,14 +29,29 @@ class ActorCritic:
     """
 
     head: Head
-    actor: MLP | DeepSets
-    critic: MLP | DeepSets
+    actor: Body
+    critic: Body
     obs_shape: tuple[int, ...]  # of one agent
-    num_log_std: int  # deviations of continuous actions: one each, or 1 for all
+    num_log_std: int  # deviations of continuous actions: one each, 1 for all, or one per orbit
+    orbits: tuple[int, ...] | None = None  # [D] which of them each coordinate has; None: in order
 
     def init(self, key: Key) -> PyTree:
-        """Weights of both networks, and log_std [D] or [1] where actions are continuous."""
+        """Weights of both networks, and log_std [D] or fewer where actions are continuous."""
         towers = (("actor", self.actor), ("critic", self.critic))
+        if all(isinstance(body, MLP | DeepSets) and not body.gains for _, body in towers):
+            params = self._orthogonal(key, towers)
+        else:
+            rows, keys = jnp.zeros((1, int(np.prod(self.obs_shape)))), jax.random.split(key)
+            params = {
+                tower: body.init(key, rows)["params"]
+                for (tower, body), key in zip(towers, keys, strict=True)
+            }
+        if self.head.has_log_std:
+            params["log_std"] = jnp.zeros(self.num_log_std)
+        return params
+
+    def _orthogonal(self, key: Key, towers: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+        """Orthogonal kernels and zero biases of perceptrons."""
         layers = [
             (tower, index, shape, scale)
             for tower, mlp in towers
@@ -74,8 +62,6 @@ class ActorCritic:
         kernels = orthogonal_kernels(key, shapes, scales)  # all at once: see there
         for (tower, index, shape, _), kernel in zip(layers, kernels, strict=True):
             params[tower][f"Dense_{index}"] = {"kernel": kernel, "bias": jnp.zeros(shape[1])}
-        if self.head.has_log_std:
-            params["log_std"] = jnp.zeros(self.num_log_std)
         return params
 
     def features(self, obs: Array) -> Array:
@@ -87,7 +73,8 @@ class ActorCritic:
         """Outputs that parametrise the head, for features [B, F] and mask [B, num_actions]."""
         outputs: Any = self.actor.apply({"params": params["actor"]}, features)
         if self.head.has_log_std:
-            return outputs, params["log_std"]
+            log_std = params["log_std"]
+            return outputs, log_std if self.orbits is None else log_std[np.array(self.orbits)]
         return mask_logits(outputs, mask)
 
     def value(self, params: PyTree, features: Array) -> Array:
@@ -102,20 +89,27 @@ def make_actor_critic(
     hidden_sizes: tuple[int, ...] = (64, 64),
     activation: str = "tanh",
     network: str = "mlp",
+    num_banks: int = 1,
 ) -> ActorCritic:
     """Networks that fit the spaces of an environment.
 
     Args:
       env: a jaxecon or gymnax environment.
       env_params: its economy; may be traced.
-      hidden_sizes: widths of the hidden layers of both networks.
+      hidden_sizes: widths of the hidden layers of both networks; for "exact", "relaxed" and "rpp"
+        channels per group element, see `networks.counting.matched_sizes`.
       activation: name in `ACTIVATIONS`.
-      network: "mlp", or "sets" for one whose weights are shared by the elements of a set and which
-        knows no order among them; the environment then offers `split_observation`, see
-        `networks.sets`.
+      network: "mlp"; "sets" for one whose weights are shared by the elements of a set and which
+        knows no order among them, or "relaxed_sets" with a gain for each: the environment then
+        offers `split_observation`, see `networks.sets`. "exact", "relaxed" or "rpp" for a policy
+        that keeps, nearly keeps or may leave the symmetry that the environment declares, see
+        `networks.symmetric`: the mean action moves along with the observation, its deviations are
+        shared by coordinates that the group mixes, and the value stays.
+      num_banks: filter banks of equivariant layers.
 
     Raises:
-      ValueError: unknown activation or network, or observations that are not of a set.
+      ValueError: unknown activation or network, observations that are not of a set, or no declared
+        symmetry, or one that does not fit the spaces.
       TypeError: observations are not one array, or the action space has no distribution.
     """
     if activation not in ACTIVATIONS:
@@ -129,8 +123,11 @@ def make_actor_critic(
     obs_shape = tuple(obs_space.shape) if num_agents is None else tuple(obs_space.shape[1:])
     action_space = env.action_space(env_params)
     head = make_head(action_space, num_agents)
-    if network == "sets":
-        return _over_sets(env, action_space, head, obs_shape, hidden_sizes, activation)
+    shape = (head, obs_shape, hidden_sizes, activation)
+    if network in EQUIVARIANT:
+        return _under_symmetry(env, *shape, network, num_banks)
+    if network != "mlp":
+        return _over_sets(env, action_space, *shape, network == "relaxed_sets")
     return ActorCritic(
         head=head,
         actor=MLP(hidden_sizes, head.num_outputs, activation, 0.01),
@@ -147,6 +144,7 @@ def _over_sets(
     obs_shape: tuple[int, ...],
     hidden_sizes: tuple[int, ...],
     activation: str,
+    has_gains: bool,
 ) -> ActorCritic:
     """Actor whose actions follow the order of the elements, and critic that does not see it."""
     if not hidden_sizes:
@@ -157,10 +155,34 @@ def _over_sets(
         head = dataclasses.replace(head, reference_first=True)
     num_outputs = head.num_outputs if output == "set" else 1
     shape = (split, num_globals, num_features, hidden_sizes)
+    gains = num_elements if has_gains else 0
     return ActorCritic(
         head=head,
-        actor=DeepSets(*shape, num_outputs, output, activation, 0.01),
-        critic=DeepSets(*shape, 1, "set", activation, 1.0),
+        actor=DeepSets(*shape, num_outputs, output, activation, 0.01, gains),
+        critic=DeepSets(*shape, 1, "set", activation, 1.0, gains),
         obs_shape=obs_shape,
         num_log_std=num_outputs,
+    )
+
+
+def _under_symmetry(
+    env: Any,
+    head: Head,
+    obs_shape: tuple[int, ...],
+    hidden_sizes: tuple[int, ...],
+    activation: str,
+    network: str,
+    num_banks: int,
+) -> ActorCritic:
+    """Actor whose actions follow the group, and critic that does not see it."""
+    spec = symmetry_of(env, network, int(np.prod(obs_shape)), head)
+    shape = (hidden_sizes, activation, num_banks)
+    orbits = tuple(int(orbit) for orbit in spec.action_rep.orbits)
+    return ActorCritic(
+        head=head,
+        actor=equivariant_body(network, spec.obs_blocks, spec.action_rep, *shape, 0.01),
+        critic=equivariant_body(network, spec.obs_blocks, trivial(spec.group), *shape, 1.0),
+        obs_shape=obs_shape,
+        num_log_std=max(orbits) + 1,
+        orbits=orbits,
     )

@@ -37,6 +37,9 @@ class DeepSets(nn.Module):
       output: "set", "elements" or "shares".
       activation: name in `ACTIVATIONS`.
       output_scale: gain of the last layers' orthogonal kernels.
+      gains: N for a network with one gain per element before each layer that φ, ψ and B apply to
+        elements: a relaxed symmetry, exact while the gains `relax_w` are equal, as they start. 0
+        for none, and weights that do not depend on N.
 
     Source: Zaheer et al. (2017), Deep Sets, Advances in Neural Information Processing Systems 30.
     """
@@ -49,6 +52,7 @@ class DeepSets(nn.Module):
     output: Output = "set"
     activation: str = "tanh"
     output_scale: float = 1.0
+    gains: int = 0
 
     def kernels(self, num_inputs: int) -> list[tuple[tuple[int, int], float]]:
         """Shape and gain of each layer's kernel, in order; the number of inputs plays no part."""
@@ -70,16 +74,32 @@ class DeepSets(nn.Module):
         shared, encoded = self.split(obs)
         encoded = _beside(encoded, shared)
         for size in self.hidden_sizes:
-            encoded = activate(Dense(size)(encoded))
+            encoded = activate(Dense(size)(self._gained(encoded)))
         pooled = jnp.concatenate([jnp.mean(encoded, axis=-2), shared], axis=-1)
         context = activate(Dense(width)(pooled))
         if self.output == "set":
             return Dense(self.num_outputs, self.output_scale)(context)
-        decoded = activate(Dense(width)(_beside(encoded, context)))
+        decoded = self._gained(activate(Dense(width)(self._gained(_beside(encoded, context)))))
         if self.output == "elements":
             return Dense(1, self.output_scale)(decoded)[..., 0]
         kept = Dense(1, self.output_scale)(context)
         return Dense(1, self.output_scale)(decoded)[..., 0] - kept
+
+    def _gained(self, rows: Array) -> Array:
+        """Rows [..., N, K] times each element's gain; the rows themselves where there are none."""
+        return Gain(self.gains)(rows) if self.gains else rows
+
+
+class Gain(nn.Module):
+    """One factor per element of a set, `relax_w` [1, N], starting at 1."""
+
+    num_elements: int
+
+    @nn.compact
+    def __call__(self, rows: Array) -> Array:
+        """Map [..., N, K] to the same shape."""
+        gain = self.param("relax_w", nn.initializers.ones_init(), (1, self.num_elements))
+        return rows * jnp.expand_dims(gain[0, :, None], tuple(range(rows.ndim - 2)))
 
 
 def _beside(rows: Array, shared: Array) -> Array:

@@ -8,10 +8,14 @@ import numpy as np
 from flax import linen as nn
 
 from jaxecon.envs import base
-from jaxecon.networks.layers import Dense
-from jaxecon.networks.policy import ACTIVATIONS, MLP
+from jaxecon.networks.heads import make_head
+from jaxecon.networks.layers import ACTIVATIONS, Dense
+from jaxecon.networks.mlp import MLP
+from jaxecon.networks.symmetric import EQUIVARIANT, Body, equivariant_body, symmetry_of
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key, PyTree
+
+NETWORKS = ("mlp", *EQUIVARIANT)
 
 
 class DuelingMLP(nn.Module):
@@ -57,7 +61,7 @@ class QNetwork:
     weights.
     """
 
-    body: MLP | DuelingMLP
+    body: Body | DuelingMLP
     obs_shape: tuple[int, ...]  # of one agent
 
     @property
@@ -87,22 +91,32 @@ def make_q_network(
     hidden_sizes: tuple[int, ...] = (64, 64),
     activation: str = "relu",
     dueling: bool = False,
+    network: str = "mlp",
+    num_banks: int = 1,
 ) -> QNetwork:
     """Action-value network that fits the spaces of an environment.
 
     Args:
       env: a jaxecon or gymnax environment with discrete actions.
       env_params: its economy; may be traced.
-      hidden_sizes: widths of the hidden layers.
+      hidden_sizes: widths of the hidden layers; channels per group element where `network` is not
+        "mlp".
       activation: name in `ACTIVATIONS`.
-      dueling: `DuelingMLP` instead of a plain perceptron.
+      dueling: `DuelingMLP` instead of a plain perceptron; for "mlp" alone.
+      network: "mlp", or "exact", "relaxed" or "rpp" for values that keep, nearly keep or may leave
+        the symmetry that the environment declares, see `networks.symmetric`: they are permuted as
+        the actions are.
+      num_banks: filter banks of equivariant layers.
 
     Raises:
-      ValueError: unknown activation, or actions that are not one choice per agent.
+      ValueError: unknown activation or network, actions that are not one choice per agent, or no
+        symmetry that fits.
       TypeError: observations are not one array.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(unknown_name("activation", activation, ACTIVATIONS))
+    if network not in NETWORKS:
+        raise ValueError(unknown_name("network", network, NETWORKS))
     obs_space, action_space = env.observation_space(env_params), env.action_space(env_params)
     if getattr(obs_space, "shape", None) is None:
         raise TypeError(f"Observations must be one array, got {obs_space!r}; flatten them first.")
@@ -114,8 +128,13 @@ def make_q_network(
             f"action_space must be {needed} for action values, got {action_space!r}; use a policy "
             "gradient algorithm such as PPO, or offer a grid of choices."
         )
-    body = DuelingMLP if dueling else MLP
-    return QNetwork(
-        body=body(hidden_sizes, int(action_space.n), activation),
-        obs_shape=tuple(obs_space.shape[len(agents) :]),
-    )
+    obs_shape = tuple(obs_space.shape[len(agents) :])
+    if network == "mlp":
+        body = DuelingMLP if dueling else MLP
+        return QNetwork(body(hidden_sizes, int(action_space.n), activation), obs_shape)
+    if dueling:
+        raise ValueError(f'dueling must be False with network "{network}", got True.')
+    head = make_head(action_space, num_agents)
+    spec = symmetry_of(env, network, int(np.prod(obs_shape)), head)
+    shape = (hidden_sizes, activation, num_banks, 1.0)
+    return QNetwork(equivariant_body(network, spec.obs_blocks, spec.action_rep, *shape), obs_shape)

@@ -103,8 +103,8 @@ def test_every_hyperparameter_has_an_effect_and_none_traces_again(task, go, star
 
     base = learner(hparams)
     before = len(traces)
-    shared = [name for name in vars(hparams) if not name.startswith("applicability_")]
-    for name in shared:
+    own = type(hparams).__annotations__  # what is inherited acts in some modes alone
+    for name in own:
         factor = 4.0 if name == "target_period" else 0.3
         other = learner(hparams.replace(**{name: factor * getattr(hparams, name)}))
         same = jax.tree.map(lambda a, b: bool((a == b).all()), base, other)
