@@ -6,13 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from jaxecon.cli.options import Config, Json, Keywords, Numbers, Overwrite, console
+from jaxecon.cli.options import Config, Json, Keywords, Numbers, Overwrite, console, errors
 
 
 def bandit(
     policies: Annotated[
         list[str] | None,
-        typer.Argument(help="Policies, such as emkf, lag_ts or ucb1 (default: five of them)."),
+        typer.Argument(
+            help="Policies, such as emkf, lag_ts or ucb1 (default: those that fit the bandit)."
+        ),
     ] = None,
     env_id: Annotated[
         str, typer.Option("--on", help="A bandit that 'jaxecon envs' lists.")
@@ -34,21 +36,29 @@ def bandit(
 
     Against the arm that is best given the hidden context (clairvoyant), against the best rule that
     filters observations (feasible), and against the best rule on the present observation
-    (observable). Each policy is a study of its own, in a folder of its name.
+    (observable); restless bandits measure all three against a bound. Each policy is a study of its
+    own, in a folder of its name; all are checked before the first is run.
     """
+    from rich.markup import escape
+
     from jaxecon.cli.running import parse_assignments, run_with_progress, split_numbers
     from jaxecon.sweeps import bandits
     from jaxecon.sweeps.storage import write_parquet
 
-    hparams, env_params = split_numbers(set_ or [])
-    runs = {}
-    for policy in policies or bandits.HEADLINE:
-        study = bandits.bandit_study(
-            policy, env_id, num_seeds=seeds, num_rounds=rounds, seed=seed,
+    try:
+        hparams, env_params = split_numbers(set_ or [])
+        studies = bandits.bandit_studies(
+            policies or None, env_id, num_seeds=seeds, num_rounds=rounds, seed=seed,
             env=parse_assignments(env or []), env_params=env_params,
             config=parse_assignments(config or []), hparams=hparams,
         )  # fmt: skip
-        runs[policy] = run_with_progress(study, out / policy, overwrite, as_json, console)
+    except ValueError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    runs = {
+        policy: run_with_progress(study, out / policy, overwrite, as_json, console)
+        for policy, study in studies.items()
+    }
     table = bandits.regret_table(runs)
     files = {"curves": str(write_parquet(table, out / "regret.parquet"))}
     if plot:
@@ -76,7 +86,8 @@ def _show(final: Any, env_id: str, rounds: int, files: dict[str, str]) -> None:
         for name in names:
             column = f"regret_{name}"
             half = 0.5 * (row[f"{column}_high"] - row[f"{column}_low"])
-            cells.append(f"{row[column]:.4g} ± {half:.3g}")
+            spread = f" ± {half:.3g}" if row["seeds"] > 1 else ""
+            cells.append(f"{row[column]:.4g}{spread}")
         shown.add_row(row["policy"], *cells, f"{row['regret_feasible_median']:.4g}")
     console.print(shown)
     for what, path in files.items():

@@ -6,6 +6,7 @@ met the same instance, contexts and payoff noise.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxecon.algos.bandits.harness import REGRETS
+from jaxecon.algos.bandits import RESTLESS_POLICIES
+from jaxecon.envs.bandits import REGRETS, DynamicalLinearBandit
+from jaxecon.envs.registry import make
+from jaxecon.solvers.checking import require
 from jaxecon.sweeps import plots
+from jaxecon.sweeps.plan import make_plan
 from jaxecon.sweeps.runner import run_study
 from jaxecon.sweeps.statistics import mean_interval
 from jaxecon.sweeps.study import load_study
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 
 NUM_POINTS = 20  # of a curve
 HEADLINE = ("emkf", "oracle_filter", "lag_ts", "ts", "no_context")
+MEMORY_POLICIES = ("dynlin_ucb", "linucb", "ts", "ucb1")  # where payoffs remember arms
 
 
 def bandit_study(
@@ -41,34 +47,85 @@ def bandit_study(
     """The tables of a study of one policy, for `load_study`.
 
     Args:
-      policy: a name in `algos.bandits.POLICIES`, or "whittle".
+      policy: a name in `algos.bandits.POLICIES` or `RESTLESS_POLICIES`.
       env_id: a bandit.
       num_seeds: runs; each draws its own instance where the environment does.
       num_rounds: T of each.
       seed: that all random numbers follow from.
       env, env_params: keywords of `make`, and numbers that replace the defaults.
       config, hparams: settings of the algorithm, static and traced.
+
+    Raises:
+      ValueError: `config` names another policy or horizon.
     """
+    config = dict(config or {})
+    told = {"policy": policy, "horizon": num_rounds}
+    for name, value in told.items():
+        if config.get(name, value) != value:
+            raise ValueError(
+                f"config: {name} must be {value!r}, as the rounds and policies of a comparison "
+                f"say, got {config[name]!r}. Leave it out."
+            )
+    stretch = math.ceil(num_rounds / NUM_POINTS)  # rounds between two points
     return {
         "study": {
             "name": f"{env_id}-{policy}",
             "seed": seed,
             "num_seeds": num_seeds,
             "total_steps": num_rounds,
-            "num_evaluations": min(NUM_POINTS, num_rounds),
+            "num_evaluations": math.ceil(num_rounds / stretch),
         },
         "env": {"id": env_id, "static": dict(env or {}), "params": dict(env_params or {})},
         "algorithm": {
             "id": "bandit",
-            "config": {"policy": policy, "horizon": num_rounds, **(config or {})},
+            "config": config | told,
             "hparams": dict(hparams or {}),
         },
         "executor": {"strategy": "vmap"},
     }
 
 
+def default_policies(env: Any) -> tuple[str, ...]:
+    """Policies worth comparing on a bandit: those that fit what it shows."""
+    if hasattr(env, "indices"):
+        return RESTLESS_POLICIES
+    if isinstance(env, DynamicalLinearBandit):
+        return MEMORY_POLICIES
+    has_oracle = getattr(env, "has_oracle", False)
+    return HEADLINE if has_oracle else tuple(name for name in HEADLINE if name != "oracle_filter")
+
+
+def bandit_studies(
+    policies: Iterable[str] | None,
+    env_id: str = "PartiallyObservedLinearBandit-v0",
+    **settings: Any,
+) -> dict[str, dict[str, Any]]:
+    """Tables of studies by policy, each name once, all checked before any of them is run.
+
+    Args:
+      policies: names; None for `default_policies` of the environment.
+      env_id: a bandit.
+      **settings: of `bandit_study`.
+
+    Raises:
+      ValueError: an environment that is no bandit, an unknown policy, or a number out of range.
+    """
+    if policies is None:
+        try:
+            policies = default_policies(make(env_id, **settings.get("env") or {})[0])
+        except TypeError as error:  # such as a text where the environment needs a number
+            raise ValueError(f"env: a value has the wrong type: {error}") from error
+    studies = {policy: bandit_study(policy, env_id, **settings) for policy in policies}
+    for study in studies.values():
+        plan = make_plan(load_study(study))
+        plan.env.check(plan.splits["train"])
+        radius = plan.hparams.get("max_radius", plan.algorithm.hparams.max_radius)
+        require("max_radius", radius, lambda x: (x > 0.0) & (x < 1.0), "in (0, 1)")
+    return studies
+
+
 def compare(
-    policies: Iterable[str] = HEADLINE,
+    policies: Iterable[str] | None = None,
     out: str | os.PathLike = "runs/bandit",
     *,
     overwrite: bool = False,
@@ -77,19 +134,20 @@ def compare(
     """Regret curves of several policies, each run in a folder of its own under `out`.
 
     Args:
-      policies: names.
+      policies: names; None for `default_policies` of the environment.
       out: folder.
       overwrite: replace what an earlier comparison left there.
-      **settings: of `bandit_study`.
+      **settings: of `bandit_study`, and `env_id`.
 
     Returns:
       The table of `regret_table`.
     """
-    runs = {}
-    for policy in policies:
-        study = load_study(bandit_study(policy, **settings))
-        runs[policy] = run_study(study, Path(out) / policy, overwrite=overwrite)
-    return regret_table(runs)
+    return regret_table(
+        {
+            policy: run_study(load_study(study), Path(out) / policy, overwrite=overwrite)
+            for policy, study in bandit_studies(policies, **settings).items()
+        }
+    )
 
 
 def regret_table(runs: Mapping[str, str | os.PathLike]) -> pd.DataFrame:
@@ -104,7 +162,11 @@ def regret_table(runs: Mapping[str, str | os.PathLike]) -> pd.DataFrame:
     for policy, folder in runs.items():
         results = pd.read_parquet(Path(folder) / "results.parquet")
         columns = {name: results[f"test/{name}"] for name in (*REGRETS, "return")}
-        place = {"policy": policy, "seed": results["seed"], "round": results["env_steps"]}
+        place = {
+            "policy": policy,
+            "seed": results["seed"],
+            "round": results["test/rounds"].astype(int),
+        }
         parts.append(pd.DataFrame(place | columns))
     return pd.concat(parts, ignore_index=True)
 

@@ -12,6 +12,7 @@ from jaxecon.econ.whittle import (
     Arm,
     advantage,
     age_index,
+    average_bound,
     gilbert_elliott_index,
     is_indexable,
     relaxation_bound,
@@ -53,6 +54,50 @@ def test_the_index_makes_both_actions_equal():
     gains = jax.vmap(lambda subsidy: advantage(arm, subsidy, 0.9))(index)
     np.testing.assert_allclose(jnp.diag(gains), 0.0, atol=1e-9)
     assert is_indexable(arm, jnp.linspace(-2.0, 2.0, 201), 0.9)
+
+
+def values_by_policy_iteration(arm, subsidy, discount):
+    """V of the best policy, with NumPy's solver."""
+    passive, paid, active, played = map(np.asarray, arm)
+    is_active = np.zeros(len(paid), bool)
+    for _ in range(20):
+        chain = np.where(is_active[:, None], active, passive)
+        reward = np.where(is_active, played, paid + subsidy)
+        value = np.linalg.solve(np.eye(len(paid)) - discount * chain, reward)
+        is_active = played + discount * active @ value > paid + subsidy + discount * passive @ value
+    return value
+
+
+@pytest.mark.parametrize("arm", [rested, restless])
+def test_patient_arms_agree_with_policy_iteration(arm):
+    """β = .999, where four hundred sweeps of value iteration would be a third short."""
+    arm, discount, gained = arm(), 0.999, jax.jit(advantage)
+    for subsidy in (-1.0, 0.3, 0.9):
+        value = values_by_policy_iteration(arm, subsidy, discount)
+        gain = arm.active_reward - arm.passive_reward - subsidy
+        gain += discount * (arm.active_transition - arm.passive_transition) @ value
+        np.testing.assert_allclose(gained(arm, subsidy, discount), gain, atol=1e-9)
+    index = whittle_indices(arm, discount)
+    for state, subsidy in enumerate(index):
+        value = values_by_policy_iteration(arm, float(subsidy), discount)
+        gain = arm.active_reward - arm.passive_reward - subsidy
+        gain += discount * (arm.active_transition - arm.passive_transition) @ value
+        assert abs(gain[state]) < 1e-8  # values are near 1000
+    start = np.full(len(index), 1.0 / len(index))
+    bound = relaxation_bound(arm, start, 5.0, 2.0, discount)
+    np.testing.assert_allclose(bound, occupation_bound(arm, start, 5, 2, discount), rtol=1e-7)
+
+
+def test_the_average_bound_is_the_programme_over_long_run_shares():
+    """Shares x(s, a) >= 0 of time that balance flows, one arm active m / N of the time."""
+    arm = restless()
+    passive, active = np.asarray(arm.passive_transition), np.asarray(arm.active_transition)
+    flow = np.hstack([np.eye(2) - passive.T, np.eye(2) - active.T])
+    reward = np.r_[np.asarray(arm.passive_reward), np.asarray(arm.active_reward)]
+    sums = np.vstack([flow, np.ones(4), np.r_[np.zeros(2), np.ones(2)]])
+    programme = linprog(-5.0 * reward, A_eq=sums, b_eq=np.r_[0.0, 0.0, 1.0, 0.4])
+    bound = float(average_bound(arm, 5.0, 2.0))
+    assert -programme.fun - 1e-9 <= bound <= -programme.fun + 1e-3  # N (1 - β) times a range of 2
 
 
 def occupation_bound(arm, start, num_arms, num_active, discount):
@@ -132,12 +177,13 @@ def test_a_gilbert_elliott_channel_on_a_grid_of_beliefs():
     np.testing.assert_allclose(gilbert_elliott_index(0.7, 0.8, 0.3, 0.9), 0.769231, atol=1e-6)
     assert gilbert_elliott_index(0.2, 0.8, 0.3, 0.9) == 0.2
     assert jnp.isnan(gilbert_elliott_index(0.5, 0.8, 0.3, 0.9))
+    assert jnp.isnan(gilbert_elliott_index(0.7, 0.3, 0.8, 0.9))  # p01 > p11
     belief = jnp.linspace(0.0, 1.0, 41)
     spot = lambda b: jnp.maximum(1.0 - jnp.abs(b * 40.0 - jnp.arange(41.0)), 0.0)
     passive = jax.vmap(lambda b: spot(0.3 + 0.5 * b))(belief)
     active = jax.vmap(lambda b: b * spot(0.8) + (1.0 - b) * spot(0.3))(belief)
     arm = Arm(passive, jnp.zeros(41), active, belief)
-    index = whittle_indices(arm, 0.9, num_halvings=24, num_sweeps=200)
+    index = whittle_indices(arm, 0.9, num_halvings=24)
     closed = gilbert_elliott_index(belief, 0.8, 0.3, 0.9)
     known = ~np.isnan(np.asarray(closed))
     np.testing.assert_allclose(index[known], closed[known], atol=0.02)  # width of the grid

@@ -21,6 +21,7 @@ from jaxecon.interop import (
     to_gymnasium_space,
     to_gymnasium_vector,
 )
+from jaxecon.interop.spaces import onto_set
 
 MODES = sorted(AutoresetMode, key=lambda mode: mode.value)
 # advice on how to scale spaces, which the economy decides, not errors
@@ -214,6 +215,14 @@ def test_nested_spaces_convert_exactly_and_boxes_reach_the_simplex():
         np.testing.assert_allclose(obs["shares"], shares, rtol=1e-6)
         assert type(obs["period"]) is np.int64
         assert obs in env.observation_space
+
+
+def test_long_vectors_are_shortened_onto_the_ball():
+    space = base.Ball(2)
+    given = jnp.array([[3.0, 4.0], [0.3, -0.4], [0.0, 0.0]])
+    expected = [[0.6, 0.8], [0.3, -0.4], [0.0, 0.0]]
+    np.testing.assert_allclose(onto_set(space, given), expected, rtol=1e-6)
+    assert to_gymnasium_space(space) == gymnasium.spaces.Box(-1.0, 1.0, (2,))
 
 
 def test_array_bounds_keep_every_entry():

@@ -200,6 +200,66 @@ def test_the_law_of_x_does_not_depend_on_coordinates(model, x):
     assert abs(np.tril(here.transition, -1)).max() < 1e-9 or here.transition[1, 0] != 0.0
 
 
+@pytest.mark.parametrize("num_observed", [1, 2, 3])
+def test_models_with_complex_pairs_have_one_canonical_form(num_observed):
+    draw = np.random.default_rng(num_observed)
+    A = np.zeros((5, 5))
+    A[:2, :2] = [[0.7, -0.5], [0.5, 0.7]]
+    A[2:4, 2:4] = [[-0.2, -0.6], [0.6, -0.2]]
+    A[4, 4] = -0.3
+    C = draw.normal(size=(num_observed, 5))
+    model = LinearGaussian(A, np.eye(5), C, np.eye(num_observed), np.ones(5), np.eye(5))
+    first = canonical_form(model)[0]
+    np.testing.assert_allclose(
+        stationary_covariance(*map(jnp.asarray, first[:2])), np.eye(5), atol=1e-9
+    )
+    np.testing.assert_allclose(np.tril(first.transition, -2), 0.0, atol=1e-9)
+    for _ in range(10):
+        basis = np.linalg.qr(draw.normal(size=(5, 5)))[0]
+        moved = change_coordinates(model, basis * draw.uniform(0.3, 3.0, 5))
+        for mine, theirs in zip(canonical_form(moved)[0], first, strict=True):
+            np.testing.assert_allclose(mine, theirs, atol=1e-8)
+
+
+def test_a_falling_likelihood_has_not_converged(model, x):
+    """A is cut back from radius .9 to .1, which costs likelihood at once."""
+    fit = jax.jit(
+        lambda: expectation_maximisation(model, x, num_iterations=2, max_spectral_radius=0.1)
+    )
+    fitted = fit()
+    assert fitted.num_clipped > 0
+    assert fitted.residual < 0.0
+    assert not fitted.converged
+
+
+def test_bad_series_are_explained(model, x):
+    wrong = {
+        "mask must have the shape": lambda: kalman_filter(model, x, jnp.ones(x.shape, bool)),
+        "mask must have": lambda: kalman_filter(model, x, jnp.ones(len(x) - 1, bool)),
+        "x must have at least one time": lambda: kalman_filter(model, x[:0]),
+        "x must have the model's dtype": lambda: kalman_filter(model, x.astype(jnp.float32)),
+        "x must be of a float dtype": lambda: kalman_filter(model, x.astype(jnp.int32)),
+        "transition_noise must be of a float dtype": lambda: kalman_filter(
+            model._replace(transition_noise=jnp.eye(len(model.transition), dtype=jnp.int32)), x
+        ),
+        "transition must be finite, got nan": lambda: kalman_filter(
+            model._replace(transition=jnp.nan * model.transition), x
+        ),
+        "observation must have the shape": lambda: kalman_filter(
+            jax.tree.map(lambda leaf: leaf[None], model)._replace(
+                observation=jnp.ones((1, x.shape[1], 7))
+            ),
+            x,
+        ),
+        "length must be a whole number of times from 2": lambda: expectation_maximisation(
+            model, x, length=len(x) + 1
+        ),
+    }
+    for message, call in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_a_prefix_mask_is_a_truncation_and_em_needs_only_the_length(model, x):
     mask = jnp.arange(NUM_TIMES) < 25
     masked, cut = run_filter(model, x, mask), run_filter(model, x[:25], mask[:25])

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxecon.algos.bandits.contextual import CONTEXTS, arm_features
 from jaxecon.algos.bandits.learners import linear_ucb
 from jaxecon.algos.bandits.policy import BanditHyperparams, Policy, Problem, View
+from jaxecon.solvers.checking import require
 from jaxecon.types import Array, Key, PyTree
 
 
@@ -40,6 +41,7 @@ def dynlin_ucb(problem: Problem) -> Policy:
         return arm_features(constant, view.features, problem.num_arms)
 
     def init(key: Key, view: View, hparams: BanditHyperparams) -> DynLinState:
+        require("max_radius", hparams.max_radius, lambda x: (x > 0.0) & (x < 1.0), "in (0, 1)")
         zero = jnp.int32(0)
         return DynLinState(learner.init(*features(view), hparams), zero, zero, zero)
 

@@ -148,7 +148,7 @@ def make_emkf(
         fresh = _fresh_belief(state.model, view, problem, learner, hparams)
         return state._replace(belief=jax.lax.fori_loop(0, num_rounds, replay, fresh))
 
-    return Policy(init, act, update, refit)
+    return Policy(init, act, update, refit, config.schedule)
 
 
 def _fresh_belief(

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxecon.algos.bandits.policy import BanditHyperparams, History, Policy, Problem, View
+from jaxecon.envs.base import require_count
 from jaxecon.types import Array, Key, PyTree
-
-REGRETS = ("regret_clairvoyant", "regret_feasible", "regret_observable")
 
 
 class Run(NamedTuple):
@@ -21,7 +20,7 @@ class Run(NamedTuple):
     Attributes:
       action: [T, ...].
       reward: [T].
-      regret: [T, 3] of each round, in the order of `REGRETS`; cumulate for curves.
+      regret: [T, 3] of each round, in the order of `env.regrets`; cumulate for curves.
       state: the policy's, after the last round.
     """
 
@@ -45,16 +44,26 @@ def problem_of(env: Any, env_params: Any, horizon: int) -> Problem:
     """The shapes of a bandit.
 
     Raises:
-      TypeError: the environment is no bandit.
+      ValueError: the environment is no bandit.
     """
     missing = [name for name in ("num_arms", "oracle", "arm_features") if not hasattr(env, name)]
     if missing:
-        raise TypeError(
+        raise ValueError(
             f"{getattr(env, 'name', env)} offers no {', '.join(missing)}, which bandit policies "
             "need; 'jaxecon envs' lists the bandits."
         )
     obs_dim = env.observation_space(env_params).shape[0]
     return Problem(env.num_arms, obs_dim, env.latent_dim, horizon)
+
+
+def _check_fits(fits: tuple[int, ...], num_rounds: int) -> None:
+    """Raise ValueError unless fits are rounds within the run, each after the one before."""
+    for before, at in zip((0, *fits), fits, strict=False):
+        if not before < at < num_rounds:
+            raise ValueError(
+                f"fits must ascend, each above 0 and below num_rounds = {num_rounds}, got {at} "
+                f"after {before}. Leave fits out for the policy's own schedule."
+            )
 
 
 def view_of(env: Any, env_params: Any, env_state: PyTree, obs: Array) -> View:
@@ -77,7 +86,7 @@ def play(
     hparams: BanditHyperparams,
     *,
     num_rounds: int,
-    fits: tuple[int, ...] = (),
+    fits: tuple[int, ...] | None = None,
 ) -> Run:
     """One run, of an instance drawn by the environment's reset.
 
@@ -91,8 +100,16 @@ def play(
       env_params: its economy; the time limit in it is ignored.
       hparams: traced settings.
       num_rounds: T.
-      fits: rounds before which `policy.refit` is called, ascending; ignored if it has none.
+      fits: rounds before which `policy.refit` is called, ascending, from 1 to T - 1; the policy's
+        own schedule if None, no fit if (). Ignored if it has no `refit`.
+
+    Raises:
+      ValueError: no rounds, or fits that are not such rounds.
     """
+    require_count("num_rounds", num_rounds)
+    if fits is None:
+        fits = policy.schedule(num_rounds) if policy.schedule else ()
+    _check_fits(fits, num_rounds)
     key_env, key_policy, key_init, key_fit = jax.random.split(key, 4)
     obs, env_state = env.reset_env(jax.random.fold_in(key_env, num_rounds), env_params)
     state = policy.init(key_init, view_of(env, env_params, env_state, obs), hparams)
@@ -109,7 +126,7 @@ def play(
             obs=obs,
             state=policy.update(state, view, action, reward, hparams),
             history=jax.tree.map(store, loop.history, History(view.obs, action, reward)),
-            regret=store(loop.regret, jnp.stack([info[name] for name in REGRETS])),
+            regret=store(loop.regret, jnp.stack([info[name] for name in env.regrets])),
         )
 
     refit = policy.refit

@@ -182,7 +182,7 @@ def windowed(learner: Learner, length: int) -> Learner:
         )
         window = Window(
             window.features.at[slot].set(features[action]),
-            window.group.at[slot].set(jnp.where(_is_shared(regression), 0, action)),
+            window.group.at[slot].set(_group(regression, action)),
             window.reward.at[slot].set(reward),
             window.time + 1,
         )
@@ -196,14 +196,16 @@ def windowed(learner: Learner, length: int) -> Learner:
     )
 
 
-def _is_shared(state: Regression) -> bool:
-    return state.target.shape[0] == 1
+def _group(state: Regression, action: Array) -> Array:
+    """The arm's regression, () int32: the only one where arms share a parameter."""
+    is_shared = state.target.shape[0] == 1
+    return jnp.int32(0) if is_shared else action.astype(jnp.int32)
 
 
 def _add_round(
     state: Regression, features: Array, action: Array, reward: Array, hparams: BanditHyperparams
 ) -> Regression:
-    group = jnp.int32(0) if _is_shared(state) else action
+    group = _group(state, action)
     weight = 1.0 / jnp.asarray(hparams.noise_variance, features.dtype)
     return learn(state, group, features[action], reward, weight)
 

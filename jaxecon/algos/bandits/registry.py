@@ -4,7 +4,7 @@
 
 A bandit learns while it is judged, so there is nothing to evaluate apart from the run itself.
 `init` plays all rounds, in one loop whose fits keep their exact lengths; each iteration of `step`
-then reveals the next stretch of the curves, and evaluations report regret so far.
+then reveals one round of the curves, and evaluations report regret so far.
 """
 
 import functools
@@ -16,10 +16,15 @@ import jax.numpy as jnp
 from jaxecon.algos.bandits.contextual import contextual
 from jaxecon.algos.bandits.dynlin import dynlin_ucb
 from jaxecon.algos.bandits.emkf import make_emkf
-from jaxecon.algos.bandits.harness import REGRETS, play, problem_of
+from jaxecon.algos.bandits.harness import play, problem_of
 from jaxecon.algos.bandits.learners import linear_thompson, linear_ucb, ucb1, windowed
 from jaxecon.algos.bandits.policy import BanditConfig, BanditHyperparams, Policy, Problem
-from jaxecon.algos.bandits.whittle import whittle_policy
+from jaxecon.algos.bandits.whittle import (
+    INDICES,
+    RESTLESS_POLICIES,
+    index_policy,
+    random_priorities,
+)
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.rollout import EpisodeTotals
 from jaxecon.suggest import unknown_name
@@ -67,22 +72,22 @@ def make_policy(env: Any, env_params: Any, config: BanditConfig) -> Policy:
     """A policy for one environment.
 
     Raises:
-      TypeError: the environment is no bandit.
-      ValueError: an unknown policy, or one that the environment does not fit.
+      ValueError: no bandit, an unknown policy, or one that the environment does not fit.
     """
-    problem = problem_of(env, env_params, config.horizon)
-    if config.policy == "whittle":
-        if not hasattr(env, "indices"):
-            raise ValueError(f"policy 'whittle' needs a restless bandit, got {env.name}.")
-        return whittle_policy(env, env_params)
-    if config.policy not in POLICIES:
-        raise ValueError(unknown_name("policy", config.policy, [*POLICIES, "whittle"]))
+    problem, name = problem_of(env, env_params, config.horizon), config.policy
+    if name not in POLICIES and name not in RESTLESS_POLICIES:
+        raise ValueError(unknown_name("policy", name, [*POLICIES, *RESTLESS_POLICIES]))
+    if hasattr(env, "indices") != (name in RESTLESS_POLICIES):
+        fitting = RESTLESS_POLICIES if hasattr(env, "indices") else POLICIES
+        raise ValueError(f"policy must be one of {', '.join(fitting)} in {env.name}, got {name!r}.")
+    if name in INDICES:
+        return index_policy(env, env_params, INDICES[name])
+    if name == "random":
+        return random_priorities()
     if config.policy in NEEDS_ORACLE and not env.has_oracle:
         raise ValueError(
             f"policy {config.policy!r} needs a hidden context, which {env.name} has not."
         )
-    if hasattr(env, "indices"):
-        raise ValueError(f"policy must be 'whittle' in {env.name}, got {config.policy!r}.")
     return POLICIES[config.policy](problem, config)
 
 
@@ -90,7 +95,7 @@ class BanditState(NamedTuple):
     """A finished run, and how much of it has been revealed."""
 
     policy: Any  # the policy's state after the last round
-    reward: Array  # [T]
+    earned: Array  # [T] payoffs, cumulated
     regret: Array  # [T, 3], cumulated
     rounds: Array  # () int32 revealed
 
@@ -105,23 +110,22 @@ def make_bandit(env: Any, config: BanditConfig | None = None) -> Algorithm:
       config: static settings.
 
     Returns:
-      An `Algorithm`. Evaluations report the three regrets so far, `return`, the payoffs so far, and
-      `reward`, their mean; they are those of the run itself on every split.
+      An `Algorithm`. Evaluations report the three regrets so far, `return`, the payoffs so far,
+      `reward`, their mean, and `rounds`, how many these are; all of the run itself on every split.
 
     Raises:
-      TypeError: the environment is no bandit.
-      ValueError: an unknown policy, or one that does not fit the environment.
+      ValueError: no bandit, an unknown policy, or one that does not fit the environment.
     """
     config = BanditConfig() if config is None else config
     make_policy(env, env.default_params, config)  # says early what is wrong
     return Algorithm(
         init=functools.partial(_init, env, config),
         step=functools.partial(_step, env, config),
-        evaluate=_evaluate,
+        evaluate=functools.partial(_evaluate, env.regrets),
         policy=lambda state: state.policy,
         act=functools.partial(_act, env, config),
         hparams=BanditHyperparams(),
-        steps_per_iteration=max(config.horizon // 100, 1),
+        steps_per_iteration=1,
     )
 
 
@@ -136,9 +140,9 @@ def _init(
         env_params,
         hparams,
         num_rounds=config.horizon,
-        fits=config.fits,
     )
-    return BanditState(run.state, run.reward, jnp.cumsum(run.regret, axis=0), jnp.int32(0))
+    earned, regret = jnp.cumsum(run.reward), jnp.cumsum(run.regret, axis=0)
+    return BanditState(run.state, earned, regret, jnp.int32(0))
 
 
 def _step(
@@ -149,22 +153,23 @@ def _step(
     env_params: Any,
     hparams: BanditHyperparams,
 ) -> tuple[BanditState, dict[str, Any]]:
-    """Reveal the next stretch of rounds."""
-    stretch = max(config.horizon // 100, 1)
-    rounds = jnp.minimum(state.rounds + stretch, config.horizon)
+    """Reveal the next round."""
+    rounds = jnp.minimum(state.rounds + 1, config.horizon)
     state = state._replace(rounds=rounds)
-    reward = _evaluate(key, state, env_params)["return"]
+    reward = _evaluate(env.regrets, key, state, env_params)["return"]
     one = jnp.ones((), reward.dtype)
     return state, {"episodes": EpisodeTotals(one, reward, rounds.astype(reward.dtype))}
 
 
-def _evaluate(key: Key, state: BanditState, env_params: Any) -> Metrics:
+def _evaluate(names: tuple[str, ...], key: Key, state: BanditState, env_params: Any) -> Metrics:
     """What the revealed rounds have brought."""
-    revealed = jnp.arange(state.reward.shape[0], dtype=jnp.int32) < state.rounds
-    total = jnp.sum(jnp.where(revealed, state.reward, 0.0))
-    last = state.regret[jnp.maximum(state.rounds - 1, 0)]
+    last = jnp.maximum(state.rounds - 1, 0)
+    is_any = state.rounds > 0
+    total = jnp.where(is_any, state.earned[last], 0.0)
+    regrets = jnp.where(is_any, state.regret[last], 0.0)
     mean = total / jnp.maximum(state.rounds, 1).astype(total.dtype)
-    return {"return": total, "reward": mean, **dict(zip(REGRETS, last, strict=True))}
+    told = {"return": total, "reward": mean, "rounds": state.rounds.astype(total.dtype)}
+    return told | dict(zip(names, regrets, strict=True))
 
 
 def _act(

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxecon.envs import base
-from jaxecon.envs.bandits.contract import REGRETS, Bandit, regret_info, regret_of_choices
+from jaxecon.envs.bandits.contract import (
+    REGRETS,
+    Bandit,
+    not_negative,
+    regret_info,
+    regret_of_choices,
+)
+from jaxecon.solvers.checking import require
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array, Key
 
@@ -71,6 +78,11 @@ class ContextualBandit(Bandit):
     def default_params(self) -> EnvParams:
         """Coefficients of unit scale."""
         return EnvParams()
+
+    def check(self, params: EnvParams) -> None:
+        """Raise ValueError for a scale or noise that is negative or not finite."""
+        for name in ("coefficient_scale", "payoff_noise"):
+            require(name, getattr(params, name), not_negative, "at least 0 and finite")
 
     def observation_space(self, params: EnvParams) -> base.Box:
         """x, [d] unbounded."""

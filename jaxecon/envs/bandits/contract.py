@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxecon.envs import base
 from jaxecon.types import Array
@@ -28,15 +29,17 @@ class Bandit(base.Environment):
     Each is the expected payoff of a benchmark's arm less that of the arm played, given the hidden
     state: "regret_clairvoyant" against the best arm, "regret_feasible" against the best rule that
     sees what a learner can see, true parameters included, and "regret_observable" against the best
-    rule on the present observation alone. A family says where they coincide. Only the first is
-    never negative.
+    rule on the present observation alone. A family says where they coincide, or what else it
+    compares with. Only the first is never negative, and in restless bandits only on average.
 
     Attributes:
       num_arms: K.
       has_oracle: whether there is a hidden context, so that `oracle` gives one.
+      regrets: names of the three in `info`.
     """
 
     ends_together = True
+    regrets = REGRETS
     has_oracle = False
     num_arms: int
 
@@ -49,6 +52,9 @@ class Bandit(base.Environment):
         """d, length of the context that payoffs are linear in."""
         raise NotImplementedError
 
+    def check(self, params: Any) -> None:
+        """Raise ValueError for concrete numbers of `params` that are out of their range."""
+
     def oracle(self, state: Any, params: Any) -> Oracle | None:
         """What a learner cannot know, or None if there is nothing of the kind."""
         return None
@@ -60,6 +66,16 @@ class Bandit(base.Environment):
     def arm_features(self, state: Any, params: Any) -> Array | None:
         """Known features [K, m, d]: payoffs share one parameter, θ·(Φ_k z); None: one per arm."""
         return None
+
+
+def positive(numbers: np.ndarray) -> np.ndarray:
+    """Elementwise, whether numbers are finite and above 0; for `require`."""
+    return np.isfinite(numbers) & (numbers > 0.0)
+
+
+def not_negative(numbers: np.ndarray) -> np.ndarray:
+    """Elementwise, whether numbers are finite and at least 0; for `require`."""
+    return np.isfinite(numbers) & (numbers >= 0.0)
 
 
 def regret_of_choices(payoff: Array, action: Array, feasible: Array, observable: Array) -> Array:

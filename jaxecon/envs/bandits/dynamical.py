@@ -10,8 +10,9 @@ import numpy as np
 from flax import struct
 
 from jaxecon.envs import base
-from jaxecon.envs.bandits.contract import REGRETS, Bandit, regret_info
-from jaxecon.solvers.kalman import check_stable
+from jaxecon.envs.bandits.contract import REGRETS, Bandit, not_negative, regret_info
+from jaxecon.solvers.checking import require
+from jaxecon.solvers.kalman import check_finite, check_stable
 from jaxecon.types import Array, Key
 
 
@@ -83,6 +84,11 @@ class DynamicalLinearBandit(Bandit):
             direct=jnp.array([0.3, -0.2]),
             arms=jnp.array(corners) if self.num_arms == 4 else circle,
         )
+
+    def check(self, params: EnvParams) -> None:
+        """Raise ValueError for noise that is negative or not finite."""
+        for name in ("state_noise", "payoff_noise"):
+            require(name, getattr(params, name), not_negative, "at least 0 and finite")
 
     def observation_space(self, params: EnvParams) -> base.Box:
         """A constant, [1]."""
@@ -156,14 +162,21 @@ def make_dynamical_bandit(
     """The bandit and its parameters, checked; what is None keeps its default.
 
     Raises:
-      ValueError: unstable dynamics, shapes that do not fit each other, or no arms.
+      ValueError: unstable dynamics, shapes that do not fit each other, numbers that are not finite,
+        a negative noise, or no arms.
     """
     base.require_count("num_rounds", num_rounds)
-    if arms is not None:
+    if arms is not None and np.ndim(arms) > 0:
         num_arms = int(np.shape(arms)[0])
     env = DynamicalLinearBandit(4 if num_arms is None else num_arms)
     given = {"transition": transition, "inputs": inputs, "readout": readout, "direct": direct}
     given |= {"arms": arms}
+    for name, value in given.items():
+        rank = 1 if name in ("readout", "direct") else 2
+        if value is not None and np.ndim(value) != rank:
+            kind = "vector" if rank == 1 else "matrix"
+            raise ValueError(f"{name} must be a {kind}, got the shape {np.shape(value)}.")
+        check_finite(name, value)
     arrays = {name: jnp.asarray(v, float) for name, v in given.items() if v is not None}
     params = env.default_params.replace(
         **arrays,
@@ -180,4 +193,5 @@ def make_dynamical_bandit(
                 f"{np.shape(getattr(params, name))}."
             )
     check_stable("transition", np.asarray(params.transition))
+    env.check(params)
     return env, params

@@ -15,12 +15,15 @@ from jaxecon.envs.bandits.contract import (
     REGRETS,
     Bandit,
     Oracle,
+    not_negative,
+    positive,
     regret_info,
     regret_of_choices,
 )
 from jaxecon.solvers.checking import require
 from jaxecon.solvers.kalman import (
     LinearGaussian,
+    check_finite,
     check_stable,
     filter_step,
     predict_step,
@@ -108,10 +111,14 @@ class PartiallyObservedBandit(Bandit):
                 f"observation_dim must be at most context_dim = {self.context_dim} where a subset "
                 f"is observed, got {self.observation_dim}."
             )
-        if self.student_dof and self.student_dof < 3:
+        if self.student_dof != 0 and (
+            isinstance(self.student_dof, bool)
+            or not isinstance(self.student_dof, int)
+            or self.student_dof < 3
+        ):
             raise ValueError(
-                f"student_dof must be 0 or at least 3, for a finite variance, got "
-                f"{self.student_dof}."
+                f"student_dof must be 0 or at least 3, for a finite variance, and a whole number, "
+                f"got {self.student_dof}."
             )
 
     @property
@@ -128,6 +135,15 @@ class PartiallyObservedBandit(Bandit):
     def default_params(self) -> EnvParams:
         """Five arms on four slow factors, seen through two noisy mixtures."""
         return EnvParams()
+
+    def check(self, params: EnvParams) -> None:
+        """Raise ValueError for eigenvalues, variances or a drift out of range."""
+        for name in ("radius_high", "radius_low"):
+            require(name, getattr(params, name), lambda x: np.abs(x) < 1.0, "below 1 in modulus")
+        for name in ("transition_noise", "observation_noise"):
+            require(name, getattr(params, name), positive, "positive, a variance")
+        require("payoff_noise", params.payoff_noise, not_negative, "at least 0 and finite")
+        require("drift", params.drift, np.isfinite, "finite")
 
     def observation_space(self, params: EnvParams) -> base.Box:
         """x, [p] unbounded."""
@@ -332,6 +348,9 @@ def make_partially_observed_bandit(
     for name in structure:
         if name not in known:
             raise ValueError(unknown_name("keyword of the bandit", name, known))
+    for name, value in (("transition", transition), ("observation", observation)):
+        if value is not None and np.ndim(value) != 2:
+            raise ValueError(f"{name} must be a matrix, got the shape {np.shape(value)}.")
     if transition is not None:
         structure.setdefault("context_dim", int(np.shape(transition)[0]))
     if observation is not None:
@@ -348,13 +367,13 @@ def make_partially_observed_bandit(
     for name, (value, shape) in shapes.items():
         if value is not None and np.shape(value) != shape:
             raise ValueError(f"{name} must have the shape {shape}, got {np.shape(value)}.")
+        check_finite(name, value)
     check_stable("transition", None if transition is None else np.asarray(transition))
+    if radius is not None and np.shape(radius) != (2,):
+        raise ValueError(
+            f"radius must be a pair, the largest and the smallest eigenvalue, got {radius!r}."
+        )
     high, low = (0.95, 0.665) if radius is None else radius
-    require("radius", np.asarray([high, low]), lambda x: np.abs(x) < 1.0, "below 1 in modulus")
-    positive = lambda x: np.isfinite(x) & (x > 0.0)
-    require("transition_noise", transition_noise, positive, "positive, a variance")
-    require("observation_noise", observation_noise, positive, "positive, a variance")
-    require("payoff_noise", payoff_noise, lambda x: x >= 0.0, "at least 0")
     base.require_count("num_rounds", num_rounds)
     to_array = lambda value: None if value is None else jnp.asarray(value, float)
     params = EnvParams(
@@ -369,4 +388,5 @@ def make_partially_observed_bandit(
         loadings=to_array(loadings),
         max_steps_in_episode=num_rounds,
     )
+    env.check(params)
     return env, params

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from jaxecon.econ.whittle import Arm, whittle_indices
+from jaxecon.econ.whittle import Arm, average_bound, whittle_indices
 from jaxecon.envs import base
 from jaxecon.envs.bandits.contract import REGRETS, Bandit, regret_info
+from jaxecon.solvers.checking import require
 from jaxecon.types import Array, Key
 
 
@@ -32,6 +33,7 @@ class EnvState(base.EnvState):
     """Where the arms are."""
 
     arms: Array  # [N] int32 states
+    bound: Array  # () average reward that no policy exceeds; found once, as it takes a search
     regret_sum: Array  # [3]
 
 
@@ -40,9 +42,9 @@ class RestlessBandit(Bandit):
     """N arms, each a Markov chain of two actions; each round the m of highest priority are active.
 
     Action: priorities, [N]; only their order counts, the lower index wins ties. Observation: the
-    states of the arms, [N]. Reward: the sum over arms. The three regrets coincide: expected reward
-    of this round less than that of the Whittle policy in the same states. That is a myopic measure,
-    which can be negative; compare returns for the whole.
+    states of the arms, [N]. Reward: the sum over arms. The three regrets coincide: a round's reward
+    below `average_bound`, which lets the budget hold on average only. No policy's regret per round
+    is negative in the long run, though single rounds' can be; the best one's need not vanish.
 
     Attributes:
       num_arms: N.
@@ -92,6 +94,10 @@ class RestlessBandit(Bandit):
             active_reward=reward,
         )
 
+    def check(self, params: EnvParams) -> None:
+        """Raise ValueError for a discount out of range."""
+        require("discount", params.discount, lambda x: (x >= 0.0) & (x < 1.0), "in [0, 1)")
+
     def action_space(self, params: EnvParams) -> base.Box:
         """Priorities, [N] in [0, 1]."""
         return base.Box(0.0, 1.0, (self.num_arms,), jnp.result_type(float))
@@ -104,7 +110,7 @@ class RestlessBandit(Bandit):
     def reset_env(self, key: Key, params: EnvParams) -> tuple[Array, EnvState]:
         """Arms in states drawn evenly."""
         arms = jax.random.randint(key, (self.num_arms,), 0, self.num_states, jnp.int32)
-        state = EnvState(jnp.int32(0), arms, jnp.zeros(3, float))
+        state = EnvState(jnp.int32(0), arms, self.bound(params), jnp.zeros(3, float))
         return self.observe(key, state, None, params), state
 
     def step_env(
@@ -121,9 +127,8 @@ class RestlessBandit(Bandit):
         )
         uniform = jax.random.uniform(key, (self.num_arms, 1))
         later = jnp.sum(uniform >= jnp.cumsum(rows, axis=1)[:, :-1], axis=1).astype(jnp.int32)
-        best = self.chosen(self.indices(params)[state.arms])
-        regret = jnp.broadcast_to(self._reward(state.arms, best, params) - reward, (3,))
-        state = EnvState(state.time + 1, later, state.regret_sum + regret)
+        regret = jnp.broadcast_to(state.bound - reward, (3,))
+        state = EnvState(state.time + 1, later, state.bound, state.regret_sum + regret)
         info = regret_info(regret) | {"num_active": jnp.sum(is_active).astype(jnp.int32)}
         obs = self.observe(key, state, action, params)
         return obs, state, reward, jnp.bool_(False), info
@@ -144,6 +149,18 @@ class RestlessBandit(Bandit):
     def indices(self, params: EnvParams) -> Array:
         """Whittle indices of the states, [S]."""
         return whittle_indices(self.arm(params), jnp.asarray(params.discount, float))
+
+    def myopic_indices(self, params: EnvParams) -> Array:
+        """States ranked by what being active gains at once, then by their number, [S]."""
+        arm = self.arm(params)
+        gain = arm.active_reward - arm.passive_reward
+        order = jnp.argsort(gain, stable=True)
+        ranks = jnp.arange(self.num_states, dtype=gain.dtype)
+        return jnp.zeros_like(gain).at[order].set(ranks)
+
+    def bound(self, params: EnvParams) -> Array:
+        """Average reward per round that no policy exceeds in the long run, ()."""
+        return average_bound(self.arm(params), float(self.num_arms), float(self.num_active))
 
     def arm(self, params: EnvParams) -> Arm:
         """The laws of an arm."""
@@ -181,6 +198,12 @@ def make_restless_bandit(
         )
     )
     given = {name: np.asarray(value, float) for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        rank = 1 if name.endswith("reward") else 2
+        if value.ndim != rank:
+            kind = "vector" if rank == 1 else "matrix"
+            raise ValueError(f"{name} must be a {kind}, got the shape {value.shape}.")
+        require(name, value, np.isfinite, "finite")
     num_states = next((value.shape[0] for value in given.values()), 2)
     env = RestlessBandit(num_arms, num_active, num_states)
     for name, value in given.items():
@@ -195,10 +218,9 @@ def make_restless_bandit(
                 f"{name} must have rows of probabilities that sum to 1, got rows that sum to "
                 f"{rows.tolist()}."
             )
-    if not 0.0 <= discount < 1.0:
-        raise ValueError(f"discount must be in [0, 1), got {discount}.")
     arrays = {name: jnp.asarray(value, float) for name, value in given.items()}
     params = env.default_params.replace(
         **arrays, discount=discount, max_steps_in_episode=num_rounds
     )
+    env.check(params)
     return env, params

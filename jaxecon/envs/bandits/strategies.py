@@ -15,7 +15,10 @@ from flax import struct
 from jaxecon.data import Prices, load_prices
 from jaxecon.envs import base
 from jaxecon.envs.bandits.contract import REGRETS, Bandit, regret_info
-from jaxecon.envs.bandits.partially_observed import make_partially_observed_bandit
+from jaxecon.envs.bandits.partially_observed import (
+    PartiallyObservedBandit,
+    make_partially_observed_bandit,
+)
 from jaxecon.types import Array, Key
 
 STRATEGIES = ("trend", "reversal", "carry", "volatility", "cash")
@@ -127,6 +130,24 @@ class StrategyBandit(Bandit):
         return (jnp.asarray(params.first_day, jnp.int32) + state.time) % num_days
 
 
+@dataclasses.dataclass(frozen=True)
+class SyntheticStrategies(PartiallyObservedBandit):
+    """The five strategies in a market of four hidden factors and two noisy proxies.
+
+    Everything is as in `PartiallyObservedBandit`, with the loadings of this module.
+    """
+
+    @property
+    def name(self) -> str:
+        """The registry's id."""
+        return "StrategyBandit-v0"
+
+    @property
+    def default_params(self) -> base.EnvParams:
+        """This module's factors, loadings and proxies."""
+        return _synthetic_params(4000)
+
+
 def strategy_payoffs(prices: Prices) -> tuple[np.ndarray, np.ndarray]:
     """Daily payoffs of the five strategies and two proxies, from a panel of prices.
 
@@ -186,14 +207,18 @@ def make_strategy_bandit(
       ValueError, ImportError: as `load_prices`; too few days.
     """
     if source == "synthetic":
-        return make_partially_observed_bandit(
-            transition=np.diag(PERSISTENCE),
-            observation=np.array(PROXIES),
-            loadings=np.array(LOADINGS),
-            num_rounds=num_rounds,
-        )
+        return SyntheticStrategies(), _synthetic_params(num_rounds)
     base.require_count("num_rounds", num_rounds)
     return StrategyBandit(), _params(load_prices(source)).replace(max_steps_in_episode=num_rounds)
+
+
+def _synthetic_params(num_rounds: int) -> base.EnvParams:
+    return make_partially_observed_bandit(
+        transition=np.diag(PERSISTENCE),
+        observation=np.array(PROXIES),
+        loadings=np.array(LOADINGS),
+        num_rounds=num_rounds,
+    )[1]
 
 
 def _params(prices: Prices) -> EnvParams:

@@ -13,6 +13,7 @@ from jaxecon.solvers.kalman.filtering import (
 from jaxecon.solvers.kalman.model import (
     LinearGaussian,
     check_covariance,
+    check_finite,
     check_model,
     check_stable,
     spectral_radius,
@@ -30,6 +31,7 @@ __all__ = [
     "canonical_form",
     "change_coordinates",
     "check_covariance",
+    "check_finite",
     "check_model",
     "check_stable",
     "expectation_maximisation",

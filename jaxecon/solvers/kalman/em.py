@@ -5,21 +5,21 @@ Algorithm; Ghahramani & Hinton (1996), Parameter Estimation for Linear Dynamical
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxecon.solvers.batching import batch_last
+from jaxecon.solvers.checking import require
 from jaxecon.solvers.kalman.filtering import check_series
-from jaxecon.solvers.kalman.model import RANKS, LinearGaussian
+from jaxecon.solvers.kalman.model import BLOCKS, RANKS, LinearGaussian
 from jaxecon.solvers.kalman.moments import Prior, improve, pseudo_moments
 from jaxecon.solvers.kalman.recursions import forward
 from jaxecon.solvers.kalman.small import inverse
 from jaxecon.suggest import unknown_name
 from jaxecon.types import Array
-
-BLOCKS = LinearGaussian._fields
 
 
 class EMSolution(NamedTuple):
@@ -30,7 +30,7 @@ class EMSolution(NamedTuple):
       log_likelihood: [..., N + 1] of the data, before each iteration and after the last; with a
         prior, its log density included. Repeats the last one once a replica has stopped.
       residual: [...] relative gain of the last iteration.
-      converged: [...] bool, the gain fell below the tolerance.
+      converged: [...] bool, the gain is below the tolerance and no loss.
       diverged: [...] bool, an iteration gave numbers that are not finite; `value` is from before.
       num_clipped: [...] int32, iterations in which A had to be scaled back to the largest radius.
     """
@@ -75,7 +75,7 @@ def expectation_maximisation(
         `vmap` the mapped axis joins them. Not differentiable.
       x: [..., T, p].
       mask: [..., T] bool, True where x was seen; None if all were.
-      length: [...] int, times to use, at least 2; all if None. May be traced: times after it cost
+      length: [...] int, times to use, from 2 to T; all if None. May be traced: times after it cost
         nothing.
       fixed: names of fields of `LinearGaussian` to keep as they are.
       prior: pseudo-observations; none if None.
@@ -89,7 +89,8 @@ def expectation_maximisation(
       EMSolution; the model is one of many equivalent ones, see `canonical_form`.
 
     Raises:
-      ValueError: an unknown block, a bad first guess (one replica, concrete), or bad shapes.
+      ValueError: an unknown block, a bad first guess (one replica, concrete), a concrete length
+        outside its range, or bad shapes.
     """
     for name in fixed:
         if name not in BLOCKS:
@@ -97,6 +98,7 @@ def expectation_maximisation(
     if num_iterations < 1:
         raise ValueError(f"num_iterations must be at least 1, got {num_iterations}.")
     weight = check_series(model, x, mask)
+    _check_length(x.shape[-2] if length is None else length, x.shape[-2])
     dtype = x.dtype
     length = jnp.asarray(x.shape[-2] if length is None else length, jnp.int32)
     numbers = [jnp.asarray(number, dtype)[..., None, None] for number in prior or Prior()]
@@ -110,6 +112,12 @@ def expectation_maximisation(
     )
     ranks = (*RANKS, 2, 1, 0, 2, 2, 2)
     return batch_last(core, ranks)(*model, x, weight, length, *numbers)
+
+
+def _check_length(length: Any, num_times: int) -> None:
+    """Raise ValueError unless concrete lengths are whole and leave at least one transition."""
+    holds = lambda n: (n >= 2) & (n <= num_times) & (n == np.floor(n))
+    require("length", length, holds, f"a whole number of times from 2 to T = {num_times}")
 
 
 def _core(
@@ -139,7 +147,7 @@ def _core(
         is_finite = jnp.isfinite(value)
         for field in better:
             is_finite &= jnp.all(jnp.isfinite(field), axis=tuple(range(field.ndim - 1)))
-        moving = loop.active & is_finite & ~((gain < tol) & (tol > 0))
+        moving = loop.active & is_finite & ~_has_settled(gain, tol)
         value = jnp.where(loop.active, value, before)
         return _Loop(
             model=jax.tree.map(lambda new, old: jnp.where(moving, new, old), better, loop.model),
@@ -169,10 +177,15 @@ def _core(
         value=loop.model,
         log_likelihood=jnp.where(is_later[:, None], final[None], loop.history),
         residual=loop.gain,
-        converged=(loop.gain < tol) & ~loop.diverged,
+        converged=_has_settled(loop.gain, tol) & ~loop.diverged,
         diverged=loop.diverged | ~jnp.isfinite(final),
         num_clipped=loop.num_clipped,
     )
+
+
+def _has_settled(gain: Array, tol: float) -> Array:
+    """Whether the gain is below the tolerance; a falling likelihood has not settled."""
+    return (gain >= 0.0) & (gain < tol)
 
 
 def _objective(

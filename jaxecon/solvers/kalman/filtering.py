@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxecon.solvers.kalman.batched import differentiable
-from jaxecon.solvers.kalman.model import RANKS, LinearGaussian, check_model
+from jaxecon.solvers.kalman.model import RANKS, LinearGaussian, check_model, check_shapes
 from jaxecon.solvers.kalman.recursions import correct, forward, predict, smooth
 from jaxecon.types import Array
 
@@ -95,6 +95,8 @@ def predict_step(model: LinearGaussian, mean: Array, covariance: Array) -> tuple
 
 def check_series(model: LinearGaussian, x: Array, mask: Array | None) -> Array:
     """Weights [..., T], 1 where x was seen, once the arguments have been checked."""
+    check_shapes(model)
+    _check_dtypes(model, x)
     if model.transition.ndim == 2:
         check_model(model)
     num_observed = model.observation.shape[-2]
@@ -103,7 +105,32 @@ def check_series(model: LinearGaussian, x: Array, mask: Array | None) -> Array:
             f"x must have the shape [..., T, {num_observed}], as the observation matrix has "
             f"{num_observed} rows, got {list(x.shape)}."
         )
-    return jnp.ones(x.shape[:-1], x.dtype) if mask is None else mask.astype(x.dtype)
+    if x.shape[-2] < 1:
+        raise ValueError(f"x must have at least one time, got the shape {list(x.shape)}.")
+    if mask is None:
+        return jnp.ones(x.shape[:-1], x.dtype)
+    most = max(x.ndim - 1, model.transition.ndim - 1)
+    if not 1 <= mask.ndim <= most or mask.shape[-1] != x.shape[-2]:
+        raise ValueError(
+            f"mask must have the shape [..., T], one entry per time and not per number: "
+            f"{list(x.shape[:-1])} for x of shape {list(x.shape)}, got {list(mask.shape)}."
+        )
+    return mask.astype(x.dtype)
+
+
+def _check_dtypes(model: LinearGaussian, x: Array) -> None:
+    """Raise ValueError unless x and all fields of the model have one float dtype."""
+    dtypes = {name: jnp.result_type(value) for name, value in model._asdict().items()}
+    dtypes["x"] = jnp.result_type(x)
+    wanted = dtypes["transition"]
+    for name, dtype in dtypes.items():
+        if not jnp.issubdtype(dtype, jnp.floating):
+            raise ValueError(f"{name} must be of a float dtype, got {dtype}. Convert it first.")
+        if dtype != wanted:
+            raise ValueError(
+                f"{name} must have the model's dtype, {wanted} as transition, got {dtype}. "
+                "Convert it with astype."
+            )
 
 
 def _filter_core(*arrays: Array) -> tuple[Array, Array, Array]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxecon.solvers.checking import concrete
+from jaxecon.solvers.checking import concrete, require
 from jaxecon.solvers.kalman.batched import differentiable
 from jaxecon.solvers.kalman.small import product, transpose
 from jaxecon.types import Array
@@ -37,42 +37,60 @@ class LinearGaussian(NamedTuple):
     initial_covariance: Array
 
 
+BLOCKS = LinearGaussian._fields
 RANKS = (2, 2, 2, 2, 1, 2)  # event axes of each field
 
 
 def check_model(model: LinearGaussian) -> None:
     """Raise ValueError for concrete parameters that are no stable model; traced ones pass.
 
-    Shapes must fit each other, A must have a spectral radius below 1, Q and R must be symmetric
-    positive definite, P at least semidefinite. One model only, without leading axes.
+    Numbers must be finite, shapes must fit each other, A must have a spectral radius below 1, Q and
+    R must be symmetric positive definite, P at least semidefinite. One model only, without leading
+    axes.
     """
+    check_shapes(model)
     values = {name: concrete(value) for name, value in model._asdict().items()}
-    num_hidden, num_observed = np.shape(model.transition)[-1], np.shape(model.observation)[0]
-    shapes = {
-        "transition": (num_hidden, num_hidden),
-        "transition_noise": (num_hidden, num_hidden),
-        "observation": (num_observed, num_hidden),
-        "observation_noise": (num_observed, num_observed),
-        "initial_mean": (num_hidden,),
-        "initial_covariance": (num_hidden, num_hidden),
-    }
-    for name, shape in shapes.items():
-        given = np.shape(getattr(model, name))
-        if given != shape:
-            raise ValueError(
-                f"{name} must have the shape {shape} for {num_hidden} hidden and {num_observed} "
-                f"observed numbers, got {given}."
-            )
+    for name, value in values.items():
+        if value is not None and value.ndim != RANKS[BLOCKS.index(name)]:
+            raise ValueError(f"{name} must have no leading axes, got the shape {value.shape}.")
+    for name, value in values.items():
+        check_finite(name, value)
     check_stable("transition", values["transition"])
     check_covariance("transition_noise", values["transition_noise"])
     check_covariance("observation_noise", values["observation_noise"])
     check_covariance("initial_covariance", values["initial_covariance"], singular=True)
 
 
+def check_shapes(model: LinearGaussian) -> None:
+    """Raise ValueError unless the last axes of all fields fit each other."""
+    sizes = []
+    for name in ("transition", "observation"):
+        given = np.shape(getattr(model, name))
+        if len(given) < 2:
+            raise ValueError(f"{name} must be a matrix, got the shape {given}.")
+        sizes.append(given[-1] if name == "transition" else given[-2])
+    d, p = sizes
+    shapes = ((d, d), (d, d), (p, d), (p, p), (d,), (d, d))
+    for name, shape in zip(BLOCKS, shapes, strict=True):
+        given = np.shape(getattr(model, name))
+        if given[-len(shape) :] != shape:
+            raise ValueError(
+                f"{name} must have the shape {shape} for {d} hidden and {p} observed numbers, "
+                f"got {given}."
+            )
+
+
+def check_finite(name: str, value: Any) -> None:
+    """Raise ValueError unless all numbers of a concrete array are finite; None passes."""
+    if value is not None:
+        require(name, value, np.isfinite, "finite")
+
+
 def check_stable(name: str, matrix: Any) -> None:
     """Raise ValueError unless a concrete square matrix has a spectral radius below 1."""
     if matrix is None:
         return
+    check_finite(name, matrix)
     radius = float(np.abs(np.linalg.eigvals(matrix)).max())
     if not radius < 1.0:
         raise ValueError(

@@ -44,7 +44,7 @@ class _Smoothing(NamedTuple):
 
 
 def parallel_filter(model: LinearGaussian, x: Array, mask: Array | None = None) -> Filtered:
-    """The same as `kalman_filter`, with depth log T and about ten times the arithmetic.
+    """The same as `kalman_filter`, with depth log T and several times the arithmetic.
 
     Args, errors: as there. Not differentiable.
     """

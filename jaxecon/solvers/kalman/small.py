@@ -1,8 +1,7 @@
 """Algebra of matrices of a few rows with the batch innermost, [r, c, B].
 
 XLA fuses a product into whatever reads it and works it out again for each reader. Written as a
-reduction, it is worked out less often than as a sum of terms: the filter of four hidden and two
-observed numbers ran more than twice as fast on a CPU core.
+reduction, it is worked out less often than as a sum of terms.
 """
 
 from typing import NamedTuple
