@@ -149,6 +149,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "learning_starts": NON_NEGATIVE,
             "anneal": UNIT,
             "total_steps": POSITIVE,
+            **SYMMETRY,
         },
     ),
 }

@@ -25,6 +25,7 @@ from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.algos.off_policy import agent_axes, features_of, init_buffer
 from jaxecon.algos.sac_config import SACConfig, SACHyperparams
 from jaxecon.algos.sac_update import METRICS, Learner, init_learner, make_batch, update
+from jaxecon.algos.symmetry import spread_metrics
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.continuous import ActorTwinCritic, make_actor_twin_critic
 from jaxecon.types import Array, Key, Metrics, PyTree
@@ -81,7 +82,9 @@ def make_sac(env: Any, config: SACConfig | None = None) -> Algorithm:
 
 def _network(env: Any, config: SACConfig, env_params: Any) -> ActorTwinCritic:
     sizes, activation = config.hidden_sizes, config.activation
-    return make_actor_twin_critic(env, env_params, sizes, activation, config.network)
+    return make_actor_twin_critic(
+        env, env_params, sizes, activation, config.network, config.num_banks
+    )
 
 
 def _init(
@@ -157,6 +160,7 @@ def _step(
     inputs = _inputs(key, env, config, network, state)
     state, (metrics, totals, obs) = jax.lax.scan(cycle, state, inputs)
     metrics = jax.tree.map(jnp.mean, metrics)
+    metrics |= spread_metrics(state.learner.params)
     metrics["episodes"] = jax.tree.map(jnp.sum, totals)
     moments = state.obs_moments
     if config.normalise_observations:

@@ -6,6 +6,7 @@ from typing import Any
 from flax import struct
 
 from jaxecon.algos.off_policy import OffPolicyConfig
+from jaxecon.algos.symmetry import SymmetryHyperparams, check_network
 from jaxecon.networks.continuous import NETWORKS
 from jaxecon.suggest import unknown_name
 
@@ -18,20 +19,24 @@ class SACConfig(OffPolicyConfig):
 
     Attributes:
       num_updates: gradient steps after every T x B transitions; the default is one for each.
-      network: "mlp", see `networks.continuous`.
+      network: "mlp", or "exact", "relaxed" or "rpp" where the environment declares a symmetry, see
+        `networks.continuous`.
+      num_banks: filter banks of equivariant layers.
     """
 
     num_updates: int = 10
     network: str = "mlp"
+    num_banks: int = 1
 
     def __post_init__(self):
         super().__post_init__()
         if self.network not in NETWORKS:
             raise ValueError(unknown_name("network", self.network, NETWORKS))
+        check_network(self)
 
 
 @struct.dataclass
-class SACHyperparams:
+class SACHyperparams(SymmetryHyperparams):
     """Traced settings: sweep, vmap and change them at no compilation.
 
     Attributes:

@@ -16,6 +16,7 @@ from flax import struct
 from jaxecon.algos import normalise, optimizers, replay
 from jaxecon.algos.off_policy import features_of, per_agent
 from jaxecon.algos.sac_config import SACConfig, SACHyperparams
+from jaxecon.algos.symmetry import penalised, rates
 from jaxecon.networks.continuous import ActorTwinCritic
 from jaxecon.types import Array, Key, Metrics, PyTree
 
@@ -45,12 +46,12 @@ def init_learner(key: Key, network: ActorTwinCritic, hparams: SACHyperparams) ->
     params = network.init(key)
     log_temperature = jnp.log(jnp.asarray(hparams.initial_temperature, jnp.float32))
     params = params | {"log_temperature": log_temperature}
-    return Learner(params, params["critics"], _optimizer().init(params))
+    return Learner(params, params["critics"], _optimizer(hparams).init(params))
 
 
-def _optimizer() -> optax.GradientTransformation:
+def _optimizer(hparams: SACHyperparams) -> optax.GradientTransformation:
     """Adam of step size 1, for `rates_at` to scale."""
-    return optimizers.flat_adam(1.0)
+    return optimizers.flat_adam(1.0, multiples=rates(hparams))
 
 
 def rates_at(num_steps: Array, hparams: SACHyperparams) -> dict[str, Array]:
@@ -155,11 +156,18 @@ def update(
 ) -> tuple[Learner, Metrics]:
     """One gradient step of all parameters, and of the target critics towards the online ones."""
     target_entropy = -hparams.target_entropy_share * network.head.num_outputs
-    gradient, metrics = jax.grad(sac_loss, has_aux=True)(
-        learner.params, batch, noise, network, target_entropy
-    )
+
+    def loss(params: PyTree) -> tuple[Array, Metrics]:
+        value, metrics = sac_loss(params, batch, noise, network, target_entropy)
+        return penalised(value, params, hparams), metrics
+
+    gradient, metrics = jax.grad(loss, has_aux=True)(learner.params)
     params, opt_state = optimizers.descend(
-        _optimizer(), gradient, learner.opt_state, learner.params, rates_at(num_steps, hparams)
+        _optimizer(hparams),
+        gradient,
+        learner.opt_state,
+        learner.params,
+        rates_at(num_steps, hparams),
     )
     mix = lambda target, online: target + hparams.tau * (online - target)
     target_critics = jax.tree.map(mix, learner.target_critics, params["critics"])

@@ -9,13 +9,22 @@ import numpy as np
 import pytest
 from flax import struct
 
-from jaxecon.algos import DQNConfig, PPOConfig, make_dqn, make_ppo, optimizers
+from jaxecon.algos import (
+    DQNConfig,
+    PPOConfig,
+    SACConfig,
+    make_dqn,
+    make_ppo,
+    make_sac,
+    optimizers,
+)
 from jaxecon.algos.ppo import PPOHyperparams
 from jaxecon.algos.symmetry import SymmetryHyperparams, penalised, spread_metrics
 from jaxecon.envs import base
 from jaxecon.envs.allocation.env import SequentialAllocation
 from jaxecon.envs.games.cournot import Cournot
 from jaxecon.networks import make_actor_critic
+from jaxecon.networks.continuous import make_actor_twin_critic
 from jaxecon.networks.counting import count_parameters, matched_sizes
 from jaxecon.networks.value import make_q_network
 from jaxecon.symmetry import (
@@ -179,6 +188,45 @@ def test_dqn_trains_beside_a_free_path(key):
     assert set(state.learner.params) == {"exact", "free"}
 
 
+@pytest.mark.parametrize("kind", ["relaxed", "rpp"])
+def test_soft_actors_follow_and_twin_critics_do_not_see_the_group(kind):
+    env = Compass()
+    network = make_actor_twin_critic(env, env.default_params, (4, 3), network=kind)
+    params, spec = weights_of(network), env.symmetry()
+    stays, action = lambda _, y: y, OBS[:, ::-1]
+    joint = jnp.concatenate([OBS, action], axis=1)
+
+    def act_on_both(element, x):
+        obs, action = x[:, :3], x[:, 3:]
+        moved = spec.act_on_obs(element, obs), spec.act_on_action(element, action)
+        return jnp.concatenate(moved, axis=1)
+
+    @jax.jit
+    def errors(params):
+        actor = lambda part: lambda obs: network.actor(params["actor"], obs)[part]
+        critics = lambda x: network.critics(params["critics"], x[:, :3], x[:, 3:]).T
+        return (
+            equivariance_error(actor(0), OBS, spec.act_on_obs, spec.act_on_action, 8),
+            equivariance_error(actor(1), OBS, spec.act_on_obs, stays, 8),
+            equivariance_error(critics, joint, act_on_both, stays, 8),
+        )
+
+    for error in errors(params):
+        assert (error.max > 1e-2) if kind == "rpp" else (error.max < 1e-5)
+
+
+def test_sac_trains_with_relaxed_weights(key):
+    env = Compass()
+    config = SACConfig(
+        8, 4, num_updates=1, hidden_sizes=(4,), network="relaxed", batch_size=8, buffer_size=64
+    )
+    algorithm = make_sac(env, config)
+    hparams = algorithm.hparams.replace(learning_starts=8.0)
+    _, metrics = one_iteration(algorithm, env)(key, hparams)
+    assert jnp.isfinite(metrics["critic_loss"])
+    assert metrics["relax_spread_critics_Lift_0"] > 0
+
+
 def test_relaxed_weights_take_longer_steps_and_nothing_else_changes():
     params = {"layer": {"relax_w": jnp.ones((1, 3)), "kernel": jnp.ones(4)}}
     gradient = jax.tree.map(
@@ -246,6 +294,7 @@ def test_sizes_that_match_a_perceptron_do_so_within_a_tenth(kind):
         (lambda: PPOConfig(network="relaxd"), "Did you mean 'relaxed'"),
         (lambda: PPOConfig(network="exact", normalise_observations=True), "breaks the symmetry"),
         (lambda: DQNConfig(network="rpp", normalise_observations=True), "breaks the symmetry"),
+        (lambda: SACConfig(network="exact", normalise_observations=True), "breaks the symmetry"),
         (lambda: DQNConfig(network="sets"), "Unknown network 'sets'"),
         (lambda: PPOConfig(num_banks=0), "num_banks must be at least 1, got 0"),
     ],
