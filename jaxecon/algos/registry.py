@@ -20,18 +20,21 @@ from jaxecon.algos.sac_config import SACConfig, SACHyperparams
 
 
 class Bounds(NamedTuple):
-    """Range of a number: low <= x <= high, or low < x where `above` is set."""
+    """Range of a number: low <= x <= high, or low < x where `above`, x < high where `below`."""
 
     low: float = -math.inf
     high: float = math.inf
     above: bool = False
+    below: bool = False
 
     def __contains__(self, value: Any) -> bool:
-        return (value > self.low if self.above else value >= self.low) and value <= self.high
+        is_high_enough = value > self.low if self.above else value >= self.low
+        return is_high_enough and (value < self.high if self.below else value <= self.high)
 
     def __str__(self) -> str:
         lower = f"{'above' if self.above else 'at least'} {self.low:g}"
-        return lower if self.high == math.inf else f"{lower} and at most {self.high:g}"
+        upper = f"{'below' if self.below else 'at most'} {self.high:g}"
+        return lower if self.high == math.inf else f"{lower} and {upper}"
 
 
 POSITIVE, UNIT, NON_NEGATIVE = Bounds(0.0, above=True), Bounds(0.0, 1.0), Bounds(0.0)
@@ -70,7 +73,7 @@ ALGORITHMS: dict[str, AlgorithmEntry] = {
             "learn_noise": UNIT,
             "discount": UNIT,
             "em_prior": NON_NEGATIVE,
-            "max_radius": UNIT,
+            "max_radius": Bounds(0.0, 1.0, above=True, below=True),
             "total_steps": POSITIVE,
         },
     ),

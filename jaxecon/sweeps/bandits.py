@@ -17,7 +17,6 @@ import numpy as np
 from jaxecon.algos.bandits import RESTLESS_POLICIES
 from jaxecon.envs.bandits import REGRETS, DynamicalLinearBandit
 from jaxecon.envs.registry import make
-from jaxecon.solvers.checking import require
 from jaxecon.sweeps import plots
 from jaxecon.sweeps.plan import make_plan
 from jaxecon.sweeps.runner import run_study
@@ -117,10 +116,7 @@ def bandit_studies(
             raise ValueError(f"env: a value has the wrong type: {error}") from error
     studies = {policy: bandit_study(policy, env_id, **settings) for policy in policies}
     for study in studies.values():
-        plan = make_plan(load_study(study))
-        plan.env.check(plan.splits["train"])
-        radius = plan.hparams.get("max_radius", plan.algorithm.hparams.max_radius)
-        require("max_radius", radius, lambda x: (x > 0.0) & (x < 1.0), "in (0, 1)")
+        make_plan(load_study(study))
     return studies
 
 

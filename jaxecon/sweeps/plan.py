@@ -82,6 +82,9 @@ def make_plan(study: Study) -> Plan:
     except TypeError as error:  # such as a text where the environment needs a number
         raise ValueError(f"env.static: a value has the wrong type: {error}") from error
     splits = {name: _with_numbers(params, study.env.params) for name, params in splits.items()}
+    if hasattr(env, "check"):  # ranges that the environment knows of
+        for params in splits.values():
+            env.check(params)
     algorithm = _make_algorithm(study, env)
     settings = study.study
     steps = max(algorithm.steps_per_iteration * settings.num_evaluations, 1)

@@ -34,7 +34,7 @@ def test_policies_are_compared_and_kept(jaxecon_command, tmp_path):
         (["ts", "--on", "Cournot-v0"], "Cournot-v0 offers no num_arms"),
         (["--on", "Cournot-v0"], "Cournot-v0 offers no num_arms"),
         (["ts", "--set", "env.observation_noise=-1"], "observation_noise must be positive"),
-        (["dynlin_ucb", "--set", "max_radius=1.0"], "max_radius must be in (0, 1)"),
+        (["dynlin_ucb", "--set", "max_radius=1.0"], "max_radius must be above 0 and below 1"),
         (["ts", "--config", "horizon=10"], "horizon must be 4000"),
         (["whittle"], "policy must be one of emkf"),
     ],

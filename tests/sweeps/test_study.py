@@ -155,6 +155,24 @@ def test_a_name_or_number_that_does_not_fit_is_named_by_the_plan(path, value, me
 
 
 @pytest.mark.parametrize(
+    ("env", "hparams", "message"),
+    [
+        ({"observation_noise": -1.0}, {}, "observation_noise must be"),
+        ({"radius_high": 1.3}, {}, "radius_high must be"),
+        ({}, {"max_radius": 1.0}, "max_radius must be above 0 and below 1, got 1"),
+    ],
+)
+def test_ranges_that_an_environment_knows_of_are_checked(env, hparams, message):
+    tables = {
+        "study": {"name": "bandit", "total_steps": 10},
+        "env": {"id": "PartiallyObservedLinearBandit-v0", "params": env},
+        "algorithm": {"id": "bandit", "config": {"horizon": 10}, "hparams": hparams},
+    }
+    with pytest.raises(ValueError, match=message):
+        make_plan(load_study(tables))
+
+
+@pytest.mark.parametrize(
     ("table", "message"),
     [
         ({"env": {"params": {"prices": 1.0}}}, "env.params.prices is an array"),
