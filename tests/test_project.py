@@ -147,10 +147,10 @@ def test_the_readme_has_two_commands_and_its_links_lead_somewhere():
         assert not missing, f"{document} links to {missing}"
 
 
-@pytest.mark.parametrize("index", range(4))
+@pytest.mark.parametrize("index", range(5))
 def test_the_readme_snippets_run(index, standard_promotion):
     snippets = code_blocks("README.md", "python")
-    assert len(snippets) == 4, "give every snippet its case here"
+    assert len(snippets) == 5, "give every snippet its case here"
     exec(compile(snippets[index], f"README.md, snippet {index}", "exec"), {})
 
 
