@@ -33,11 +33,11 @@ from jaxecon.algos.base import Algorithm
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.algos.observed import ObservedEnv
+from jaxecon.algos.off_policy import agent_axes, features_of, init_buffer
 from jaxecon.algos.q_learning import (
     Learner,
     epsilon_at,
     epsilon_greedy,
-    features_of,
     make_batch,
     optimizer_at,
     update,
@@ -120,19 +120,7 @@ def _init(
     params = network.init(key_params)
     start = rollout.init_rollout(key_envs, ObservedEnv(env), env_params, config.num_envs)
     seen: Any = start.obs
-    num_agents = getattr(env, "num_agents", None)
-    batch = (1, config.num_envs)
-    agents = () if num_agents is None else (num_agents,)
-    obs = jax.tree.map(lambda x: x[None], seen)
-    flag = jnp.zeros(batch, bool)
-    example = replay.Steps(
-        obs=obs,
-        action=jnp.zeros((*batch, *agents), jnp.int32),
-        reward=jnp.zeros((*batch, *agents)),
-        terminated=flag,
-        truncated=flag,
-        final_obs=obs,
-    )
+    action = jnp.zeros((config.num_envs, *agent_axes(env)), jnp.int32)
     chooser = make_chooser(env, config, env_params)
     learned = None
     if chooser is not None and chooser.learns:
@@ -141,9 +129,7 @@ def _init(
         learner=Learner(params, params, optimizer_at(0.0, hparams).init(params), jnp.int32(0)),
         obs_moments=normalise.init_moments((network.features(seen.obs).shape[-1],)),
         rollout=start,
-        replay=replay.init_replay(
-            example, config.num_rows, config.final_size, prioritised=config.prioritised
-        ),
+        replay=init_buffer(config, env, seen, action, prioritised=config.prioritised),
         iteration=jnp.int32(0),
         applicability=learned,
     )

@@ -100,7 +100,7 @@ def agent_axes(env: Any) -> tuple[int, ...]:
 
 
 def init_buffer(
-    config: OffPolicyConfig, env: Any, obs: PyTree, action: Array
+    config: OffPolicyConfig, env: Any, obs: PyTree, action: Array, *, prioritised: bool = False
 ) -> replay.ReplayState:
     """An empty buffer for observations with leaves [B, ...] and actions [B, ...] such as these."""
     batch = (1, config.num_envs)
@@ -114,7 +114,7 @@ def init_buffer(
         truncated=flag,
         final_obs=obs,
     )
-    return replay.init_replay(example, config.num_rows, config.final_size)
+    return replay.init_replay(example, config.num_rows, config.final_size, prioritised=prioritised)
 
 
 def features_of(

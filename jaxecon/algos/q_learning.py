@@ -12,6 +12,7 @@ from flax import struct
 
 from jaxecon.algos import normalise, optimizers, replay
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
+from jaxecon.algos.off_policy import features_of, per_agent
 from jaxecon.algos.symmetry import penalised, rates
 from jaxecon.networks.heads import mask_logits
 from jaxecon.networks.value import QNetwork
@@ -72,12 +73,7 @@ def td_target(window: replay.Window, next_value: Array, next_target: Array) -> A
     """
     best = jnp.argmax(mask_logits(next_value, window.next_obs.mask), axis=-1)
     value = jnp.take_along_axis(next_target, best[..., None], axis=-1)[..., 0]
-    return window.reward + _per_agent(window.discount, value) * value
-
-
-def _per_agent(x: Array, like: Array) -> Array:
-    """[M] in the shape of `like`, [M] or [M, N]."""
-    return jnp.broadcast_to(jnp.reshape(x, x.shape + (1,) * (like.ndim - x.ndim)), like.shape)
+    return window.reward + per_agent(window.discount, value) * value
 
 
 def dqn_loss(
@@ -104,14 +100,6 @@ def optimizer_at(num_steps: Array | float, hparams: DQNHyperparams) -> optax.Gra
     )
 
 
-def features_of(
-    network: QNetwork, moments: normalise.RunningMoments, config: DQNConfig, obs: Array
-) -> Array:
-    """What the network sees of observations [B, ...]: rows [B, F], normalised if asked for."""
-    features = network.features(obs)
-    return normalise.normalise(moments, features) if config.normalise_observations else features
-
-
 def make_batch(
     learner: Learner,
     moments: normalise.RunningMoments,
@@ -129,7 +117,7 @@ def make_batch(
         features=features_of(network, moments, config, window.obs.obs),
         action=window.action,
         target=target,
-        weight=_per_agent(jnp.where(window.is_known, weight, 0.0), target),
+        weight=per_agent(jnp.where(window.is_known, weight, 0.0), target),
     )
 
 
