@@ -141,9 +141,9 @@ class _Display:
 
 def print_report(run_dir: pathlib.Path, top: int, as_json: bool, console: Console) -> None:
     """Write plots and report.html, and print the leaderboard."""
-    from jaxecon.sweeps import arms, report
+    from jaxecon.sweeps import comparison, report
 
-    if (run_dir / arms.MARK).is_file():
+    if (run_dir / comparison.MARK).is_file():
         return _print_arms(run_dir, as_json, console)
     path = report.write_report(run_dir)
     run = report.load_run(run_dir)
@@ -154,34 +154,37 @@ def print_report(run_dir: pathlib.Path, top: int, as_json: bool, console: Consol
         console.print_json(json.dumps(summary | {"baselines": run.baselines, "record": run.record}))
         return
     console.print(report.leaderboard_table(leaderboard, run.baselines, run.metric))
-    console.print(f"Report: {path}", soft_wrap=True, highlight=False)
+    _print_path("Symmetry", run_dir / "symmetry.png", console)
+    _print_path("Report", path, console)
+
+
+def _print_path(name: str, path: pathlib.Path, console: Console) -> None:
+    """Say where a file is, if it is there."""
+    if path.is_file():
+        console.print(f"{name}: {path}", soft_wrap=True, highlight=False)
 
 
 def _print_arms(folder: pathlib.Path, as_json: bool, console: Console) -> None:
     """Compare the arms of a study, write the reports of each, and print the comparison."""
-    from rich.table import Table
+    from jaxecon.sweeps import comparison, report
 
-    from jaxecon.sweeps import arms, report
-
-    rows = arms.compare_arms(folder)
-    for arm in rows["arm"].unique():
+    rows = comparison.compare_arms(folder)
+    arms = comparison.load_comparison(folder)
+    for arm in arms.weights:
         report.write_report(folder / arm)
+    baselines, selected = comparison.baselines_table(arms), comparison.selected_table(arms)
+    note = comparison.weights_note(arms)
     if as_json:
-        told = {"run": str(folder), "arms": json.loads(rows.to_json(orient="records"))}
-        return console.print_json(json.dumps(told))
-    table = Table(title="Arms: last evaluation and mean over training, 95% over seeds")
-    shown = [name for name in rows.columns if not name.endswith(("_low", "_high"))]
-    for name in shown:
-        table.add_column(name)
-    for row in rows.to_dict("records"):
-        table.add_row(*(_cell(row, name) for name in shown))
-    console.print(table)
-    console.print(f"Picture: {folder / 'arms.png'}", soft_wrap=True, highlight=False)
-
-
-def _cell(row: dict[str, Any], name: str) -> str:
-    """A value, with its interval if it has one."""
-    value = f"{row[name]:.4g}" if isinstance(row[name], float) else str(row[name])
-    if f"{name}_low" not in row:
-        return value
-    return f"{value} ({row[f'{name}_low']:.4g} to {row[f'{name}_high']:.4g})"
+        tables = {"arms": rows, "baselines": baselines, "selected": selected}
+        told = {name: json.loads(table.to_json(orient="records")) for name, table in tables.items()}
+        return console.print_json(json.dumps({"run": str(folder), **told, "note": note}))
+    title = f"{arms.metric} on {arms.split}: last evaluation and mean over training (area), 95% CI"
+    console.print(comparison.terminal_table(rows, title, baselines))
+    if len(selected):
+        title = f"{arms.metric} of the configuration that validation selects, 95% CI"
+        console.print(comparison.terminal_table(selected, title))
+    if note:
+        console.print(note, highlight=False)
+    _print_path("Picture", folder / "arms.png", console)
+    for arm in arms.weights:
+        _print_path(f"Symmetry of {arm}", folder / arm / "symmetry.png", console)

@@ -7,9 +7,12 @@ from jaxecon.devices import use_all_cores
 
 use_all_cores()
 
-from jaxecon.sweeps.arms import compare_arms, run_arms  # noqa: E402
-from jaxecon.sweeps.runner import Progress, load_mechanism, load_policy, run_study  # noqa: E402
+from jaxecon.sweeps.arms import run_arms  # noqa: E402
+from jaxecon.sweeps.comparison import compare_arms  # noqa: E402
+from jaxecon.sweeps.runner import Progress, run_study  # noqa: E402
 from jaxecon.sweeps.study import Study, load_study  # noqa: E402
+from jaxecon.sweeps.symmetry import symmetry_plot  # noqa: E402
+from jaxecon.sweeps.trained import load_mechanism, load_policy  # noqa: E402
 
 __all__ = [
     "Progress",
@@ -20,4 +23,5 @@ __all__ = [
     "load_study",
     "run_arms",
     "run_study",
+    "symmetry_plot",
 ]

@@ -58,11 +58,11 @@ def load_allocator(run_dir: str | os.PathLike, config: int | None = None, seed: 
       ValueError: no such configuration or seed, or a study of another environment.
       FileNotFoundError: no run folder, or the lane has not finished.
     """
-    from jaxecon.sweeps import report, runner
+    from jaxecon.sweeps import report, trained
 
     if config is None:
         config = int(report.rank_run(report.load_run(run_dir), top=1)["config"].iloc[0])
-    plan, policy, params = runner.load_lane(run_dir, config, seed)
+    plan, policy, params = trained.load_lane(run_dir, config, seed)
     if not isinstance(plan.env, SequentialAllocation):
         raise ValueError(
             f"{run_dir} was trained on {plan.study.env.id!r}; a policy that allocates must have "

@@ -9,38 +9,17 @@ Static settings fix shapes, so every arm is a study of its own, compiled once an
 own, in a folder under the run's. Rows with equal configuration and seed drew the same numbers.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from jaxecon.sweeps import plots
+from jaxecon.sweeps.comparison import MARK, compare_arms
 from jaxecon.sweeps.plan import make_plan
 from jaxecon.sweeps.runner import Progress, run_study
-from jaxecon.sweeps.statistics import (
-    HPARAM_PREFIX,
-    final_evaluation,
-    hyperparameters,
-    mean_interval,
-)
-from jaxecon.sweeps.storage import (
-    default_folder,
-    holds_finished,
-    write_atomically,
-    write_parquet,
-)
+from jaxecon.sweeps.storage import default_folder, holds_finished, write_atomically
 from jaxecon.sweeps.study import Study, load_study
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-MARK = "arms.json"  # in the folder of a comparison
-MOST_PANELS = 6
 
 
 def arm_studies(study: Study) -> dict[str, Study]:
@@ -115,98 +94,3 @@ def run_arms(
     write_atomically(folder / MARK, lambda target: target.write_text(text))
     compare_arms(folder)
     return folder
-
-
-def compare_arms(folder: str | os.PathLike) -> pd.DataFrame:
-    """Write arms.parquet and arms.png of finished arms.
-
-    Returns:
-      One row per arm and configuration: the metric at the last evaluation and its mean over all
-      evaluations (the area under the learning curve), each with a 95% interval over seeds.
-
-    Raises:
-      FileNotFoundError: the folder holds no comparison.
-    """
-    folder = pathlib.Path(folder)
-    if not (folder / MARK).is_file():
-        raise FileNotFoundError(f"No {MARK} in {str(folder)!r}: its arms have not all finished.")
-    about = json.loads((folder / MARK).read_text())
-    runs = _read(folder, about["arms"])
-    column = _column(runs, about["metric"])
-    table = _summary(runs, column)
-    write_parquet(table, folder / "arms.parquet")
-    arms_plot(runs, column, folder / "arms.png")
-    return table
-
-
-def _read(folder: pathlib.Path, arms: list[str]) -> pd.DataFrame:
-    """Results of all arms, with a column `arm`."""
-    import pandas as pd
-
-    parts = [pd.read_parquet(folder / arm / "results.parquet").assign(arm=arm) for arm in arms]
-    return pd.concat(parts, ignore_index=True)
-
-
-def _column(runs: pd.DataFrame, metric: str) -> str:
-    """The metric on the test split, or on validation where there is no test."""
-    test, validation = f"test/{metric}", f"validation/{metric}"
-    return test if test in runs.columns else validation
-
-
-def _summary(runs: pd.DataFrame, column: str) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = []
-    for (arm, config), group in runs.groupby(["arm", "config"], sort=False):
-        last = final_evaluation(group)[column]
-        area = group.groupby("seed")[column].mean()
-        row: dict[str, Any] = {"arm": arm, "config": config, "seeds": len(last)}
-        row |= _settings(group)
-        for name, values in (("final", last), ("area", area)):
-            interval = mean_interval(values.to_numpy())
-            row |= {name: interval.estimate, f"{name}_low": interval.low}
-            row |= {f"{name}_high": interval.high}
-        rows.append(row)
-    return pd.DataFrame(rows).sort_values(["config", "arm"], ignore_index=True)
-
-
-def arms_plot(runs: pd.DataFrame, column: str, path: str | os.PathLike) -> pathlib.Path:
-    """Path of a PNG with learning curves of all arms, a panel for each configuration.
-
-    Lines are means over seeds, bands 95% intervals. The first configurations are shown where there
-    are many.
-
-    Args:
-      runs: results of all arms, with a column `arm`.
-      column: the metric with its split.
-      path: where the PNG goes; replaced in one step.
-    """
-    configs = sorted(runs["config"].unique())[:MOST_PANELS]
-    figure = plots.new_figure(max(2.6 * len(configs), 4.6), 3.2)
-    panels = figure.subplots(1, len(configs), squeeze=False, sharey=True)[0]
-    for axes, config in zip(panels, configs, strict=True):
-        here = runs[runs["config"] == config]
-        for index, (arm, group) in enumerate(here.groupby("arm", sort=False)):
-            points = np.array([(x, *mean_interval(g)) for x, g in _by_steps(group, column)])
-            steps, mean, low, high = points.T
-            colour = plots.COLOURS[index % len(plots.COLOURS)]
-            dashes = "-" if index < len(plots.COLOURS) else "--"
-            axes.plot(steps, mean, dashes, color=colour, linewidth=1.6, label=plots.plain(arm))
-            axes.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
-        values = [f"{name} {value:.4g}" for name, value in _settings(here).items()]
-        axes.set_title(plots.plain(", ".join(values)), loc="left", fontsize=8)
-        axes.set_xlabel("Training experience [environment steps]")
-        axes.xaxis.set_major_formatter(plots.engineering())
-    panels[0].set_ylabel(plots.metric_label(column.split("/", 1)[1]))
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=6)
-    return plots.save_figure(figure, path)
-
-
-def _by_steps(group: pd.DataFrame, column: str) -> list[tuple[int, np.ndarray]]:
-    return [(steps, rows[column].to_numpy()) for steps, rows in group.groupby("env_steps")]
-
-
-def _settings(rows: pd.DataFrame) -> dict[str, float]:
-    """Searched values of one configuration."""
-    return {name: rows[HPARAM_PREFIX + name].iloc[0] for name in hyperparameters(rows)}

@@ -1,4 +1,4 @@
-"""Figures of a finished sweep: learning curves, sensitivities and a ranking with intervals.
+"""Figures of a finished sweep: learning curves and a ranking with intervals, and how all are drawn.
 
 Figures are built without pyplot, so nothing global is touched and any thread may draw. Colours
 are those of Okabe and Ito, which survive the common colour-vision deficiencies and grey printing;
@@ -7,7 +7,6 @@ names from users are shown as they are, never as mathematics.
 
 from __future__ import annotations
 
-import functools
 import io
 import math
 import os
@@ -17,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxecon.sweeps.statistics import (
-    HPARAM_PREFIX,
-    final_scores,
-    mean_interval,
-    sensitivity,
-    value_groups,
-)
+from jaxecon.sweeps.statistics import mean_interval
 from jaxecon.sweeps.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -79,64 +72,22 @@ def learning_curves(
     splits = tuple(split for split in splits if f"{split}/{metric}" in results.columns)
     figure = new_figure(7.2 if len(splits) > 1 else 4.6, 3.2)
     panels = figure.subplots(1, len(splits), squeeze=False, sharey=True)[0]
-    levels = [_baseline_levels(baselines, split, metric) for split in splits]
+    levels = [baseline_levels(baselines, split, metric) for split in splits]
     curves = [
         _draw_curves(axes, results, leaderboard, f"{split}/{metric}", top)
         for axes, split in zip(panels, splits, strict=True)
     ]
     heights = [height for level in levels for height in level.values()]
-    panels[0].set_ylim(*_limits([curve for panel in curves for curve in panel], heights))
+    panels[0].set_ylim(*limits_of([curve for panel in curves for curve in panel], heights))
     panels[0].set_ylabel(metric_label(metric))
     for axes, split, level in zip(panels, splits, levels, strict=True):
-        _draw_levels(axes, level)
+        draw_levels(axes, level)
         axes.set_title(split.capitalize(), loc="left", fontsize=9, color=INK)
         axes.set_xlabel("Training experience [environment steps]")
         axes.xaxis.set_major_formatter(engineering())
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=top + 1)
-    return save_figure(figure, path)
-
-
-def sensitivity_plot(
-    results: pd.DataFrame,
-    metric: str,
-    path: str | os.PathLike,
-    *,
-    split: str = "validation",
-) -> Path:
-    """Path of a PNG with the final score against each swept hyperparameter, a panel for each.
-
-    Dots are configurations (mean over seeds), the line joins medians of groups of similar values,
-    crosses on the floor are diverged configurations and triangles scores far below the rest.
-    Panels come in order of importance; positive values spread over decades get a log axis.
-
-    Args:
-      results: table of the sweep.
-      metric: name without its split.
-      path: where the PNG goes; replaced in one step.
-      split: where to read the score.
-    """
-    scores = final_scores(results, metric, split)
-    importance = sensitivity(results, metric, split=split).set_index("hyperparameter")
-    num_panels = max(len(importance), 1)
-    num_columns = min(num_panels, 3)
-    num_rows = math.ceil(num_panels / num_columns)
-    figure = new_figure(max(2.4 * num_columns, 3.6), 2.5 * num_rows + 0.2)
-    panels = figure.subplots(num_rows, num_columns, squeeze=False, sharey=True)
-    floor = _score_limits(scores["score"].to_numpy())
-    for axes, name in zip(panels.flat, importance.index, strict=False):
-        _draw_sensitivity(axes, scores, name, floor)
-        axes.set_title(_importance_text(importance.loc[name]), loc="left", fontsize=7.5)
-    for axes in panels.flat[len(importance) :]:
-        axes.set_axis_off()
-    shown = [axes.get_legend_handles_labels() for axes in panels.flat]
-    legend = {label: handle for pair in shown for handle, label in zip(*pair, strict=True)}
-    if legend:
-        figure.legend([*legend.values()], [*legend], loc="outside lower center", ncols=4)
-    if len(importance) == 0:
-        panels[0, 0].text(0.5, 0.5, "No hyperparameter was swept.", ha="center", va="center")
-    figure.supylabel(f"{split.capitalize()}: {metric_label(metric)}", fontsize=8.5, color=INK)
     return save_figure(figure, path)
 
 
@@ -165,7 +116,7 @@ def leaderboard_plot(
       top: rows to draw; diverged configurations are left out.
     """
     shown = leaderboard[~leaderboard["diverged"]].head(top)
-    levels = _baseline_levels(baselines, split_report, metric)
+    levels = baseline_levels(baselines, split_report, metric)
     levels = dict(sorted(levels.items(), key=lambda item: -item[1]))
     names = [f"#{row.rank}  config {row.config}" for row in shown[["rank", "config"]].itertuples()]
     names += [plain(name) for name in levels]
@@ -226,7 +177,7 @@ def engineering():
     return EngFormatter(sep="")
 
 
-def _baseline_levels(baselines: dict | None, split: str, metric: str) -> dict[str, float]:
+def baseline_levels(baselines: dict | None, split: str, metric: str) -> dict[str, float]:
     """Finite baseline values of a metric on a split, by name."""
     entries = (baselines or {}).get(split, {}).items()
     values = {name: entry.get(metric) for name, entry in entries}
@@ -237,15 +188,29 @@ def _baseline_levels(baselines: dict | None, split: str, metric: str) -> dict[st
     }
 
 
-def _curve(results: pd.DataFrame, config: int, column: str) -> np.ndarray:
-    """[E, 4] steps, mean and interval limits of a configuration at each evaluation."""
-    runs = results[results["config"] == config]
+def curve_of(runs: pd.DataFrame, column: str) -> np.ndarray:
+    """[E, 4] steps, mean and interval limits over the seeds of one configuration."""
     return np.array(
         [
             (rows["env_steps"].mean(), *mean_interval(rows[column]))
             for _, rows in runs.groupby("evaluation")
         ]
     )
+
+
+def draw_curve(
+    axes: Axes, curve: np.ndarray, label: str, shift: float = 0.0, dash: str = "-", **style: Any
+) -> None:
+    """Draw a mean [E, 4] with its band; a single point gets a bar, and is shifted by a share."""
+    steps, mean, low, high = curve.T
+    if len(curve) == 1:
+        axes.set_xticks(steps)
+        steps = steps * (1.0 + shift)
+        axes.vlines(steps, low, high, linewidth=1.2, **style)
+        style |= {"marker": "o", "markersize": 4}
+    axes.plot(steps, mean, linewidth=1.6, label=label, linestyle=dash, **style)
+    if len(curve) > 1:
+        axes.fill_between(steps, low, high, alpha=0.16, linewidth=0, **style)
 
 
 def _draw_curves(axes: Axes, results, leaderboard, column: str, top: int) -> list[np.ndarray]:
@@ -258,22 +223,14 @@ def _draw_curves(axes: Axes, results, leaderboard, column: str, top: int) -> lis
     median = healthy[len(healthy) // 2] if len(healthy) > top else None
     if median is not None and median not in healthy[:top]:
         chosen.append((median, GREY, f"median config {median}"))
-    curves = [_curve(results, config, column) for config, _, _ in chosen]
+    curves = [curve_of(results[results["config"] == config], column) for config, _, _ in chosen]
     for depth, ((_, colour, label), curve) in enumerate(zip(chosen, curves, strict=True)):
-        steps, mean, low, high = curve.T
         style: dict[str, Any] = {"color": colour, "zorder": 3 - 0.1 * depth}  # the best on top
-        if len(curve) == 1:  # points with bars, side by side around the one tick
-            axes.set_xticks(steps)
-            steps = steps * (1.0 + 0.1 * (depth - 0.5 * (len(curves) - 1)))
-            axes.vlines(steps, low, high, linewidth=1.2, **style)
-            style |= {"marker": "o", "markersize": 4}
-        axes.plot(steps, mean, linewidth=1.6, label=label, **style)
-        if len(curve) > 1:
-            axes.fill_between(steps, low, high, alpha=0.16, linewidth=0, **style)
+        draw_curve(axes, curve, label, 0.1 * (depth - 0.5 * (len(curves) - 1)), **style)
     return curves
 
 
-def _draw_levels(axes: Axes, levels: dict[str, float]) -> None:
+def draw_levels(axes: Axes, levels: dict[str, float]) -> None:
     """Dashed baselines with their names at the right edge, moved apart where they would touch."""
     low, high = axes.get_ylim()
     gap = 0.055 * (high - low)
@@ -303,7 +260,7 @@ def _spread(heights: np.ndarray, gap: float) -> np.ndarray:
     return optimize.isotonic_regression(heights - offsets).x + offsets if len(heights) else heights
 
 
-def _limits(curves: list[np.ndarray], levels: list[float]) -> tuple[float, float]:
+def limits_of(curves: list[np.ndarray], levels: list[float]) -> tuple[float, float]:
     """Vertical limits that show every line whole and bands up to half the lines' span beyond."""
     lines = np.concatenate([np.asarray(levels, dtype=float), *(curve[:, 1] for curve in curves)])
     bands = np.concatenate([np.empty(0), *(curve[:, 2:].ravel() for curve in curves)])
@@ -320,103 +277,6 @@ def _limits(curves: list[np.ndarray], levels: list[float]) -> tuple[float, float
         )
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
-
-
-def _score_limits(score: np.ndarray) -> tuple[float, float]:
-    """Vertical limits for scattered scores; far outliers below (three box heights) stay outside."""
-    score = score[np.isfinite(score)]
-    if score.size == 0:
-        return 0.0, 1.0
-    lower, upper = np.quantile(score, [0.25, 0.75])
-    low, high = score.min(), score.max()
-    if upper > lower:
-        low = max(low, lower - 3.0 * (upper - lower))
-    margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - margin, high + margin
-
-
-def _draw_sensitivity(axes: Axes, scores: pd.DataFrame, name: str, limits) -> None:
-    """One panel: configurations, medians of groups, and what lies below the panel at its floor."""
-    known = scores.dropna(subset=HPARAM_PREFIX + name)
-    values, score = known[HPARAM_PREFIX + name], known["score"].to_numpy()
-    place, is_number = _places(axes, values)
-    low, high = limits
-    floor = low + 0.03 * (high - low)
-    diverged, below = ~np.isfinite(score), score < low
-    seen = ~diverged & ~below
-    jitter = 0.0 if is_number else np.random.default_rng(0).uniform(-0.12, 0.12, len(place))
-    middles = _group_medians(values[~diverged], place[~diverged], score[~diverged])
-    draw = functools.partial(axes.plot, linestyle="none")
-    dots: dict[str, Any] = {"markersize": 3, "color": COLOURS[0], "alpha": 0.55}
-    draw((place + jitter)[seen], score[seen], marker="o", label="configuration", **dots)
-    line: dict[str, Any] = {
-        "linestyle": "-" if is_number else "none",
-        "linewidth": 1.1,
-        "markersize": 3.2,
-    }
-    draw(*middles, marker="s", color=INK, label="median of similar values", **line)
-    for hidden, marker, colour, label in (
-        (diverged, "x", COLOURS[1], "diverged"),
-        (below, "v", COLOURS[0], "below the panel"),
-    ):
-        if hidden.any():
-            heights = np.full(hidden.sum(), floor)
-            draw(place[hidden], heights, marker=marker, color=colour, markersize=4, label=label)
-    axes.set_ylim(low, high)
-    axes.set_xlabel(plain(name))
-
-
-def _places(axes: Axes, values: pd.Series) -> tuple[np.ndarray, bool]:
-    """Horizontal positions of values, numeric or one per label, after setting up the axis."""
-    import pandas as pd
-    from matplotlib.ticker import MaxNLocator
-
-    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
-        place, labels = pd.factorize(values.astype(str), sort=True)
-        axes.set_xticks(np.arange(len(labels)), [plain(label) for label in labels])
-        axes.set_xlim(-0.5, max(len(labels), 1) - 0.5)
-        return place.astype(float), False
-    place = values.to_numpy(dtype=float)
-    if is_spread_over_decades(place):
-        axes.set_xscale("log")
-    elif 0 < values.nunique() <= min(6, len(values) // 2):  # a grid: label its points alone
-        axes.set_xticks(np.unique(place))
-    else:
-        is_whole = pd.api.types.is_integer_dtype(values)
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=is_whole))
-    return place, True
-
-
-def is_spread_over_decades(values: np.ndarray) -> bool:
-    """Whether a log axis shows the values better.
-
-    So it is when all are positive, span more than a decade, and have their median nearer to the
-    geometric than to the arithmetic middle of the range. Span alone would mistake the smallest of
-    many uniform draws for a log range.
-    """
-    if values.size == 0 or values.min() <= 0.0:
-        return False
-    low, high, median = values.min(), values.max(), np.median(values)
-    is_geometric = abs(median - np.sqrt(low * high)) < abs(median - 0.5 * (low + high))
-    return bool(high > 10.0 * low and is_geometric)
-
-
-def _group_medians(values: pd.Series, place: np.ndarray, score: np.ndarray):
-    """([G], [G]) median position and score of each group of similar values, left to right."""
-    groups = value_groups(values)
-    labels = sorted(set(groups), key=lambda label: np.median(place[groups == label]))
-    members = [groups == label for label in labels]
-    return [np.median(place[m]) for m in members], [np.median(score[m]) for m in members]
-
-
-def _importance_text(row: pd.Series) -> str:
-    """Title with the variance share and the rank correlation ρ, where they exist."""
-    parts = []
-    if np.isfinite(row["variance_explained"]):
-        parts.append(f"explains {100.0 * row['variance_explained']:.0f}% of variance")
-    if np.isfinite(row["spearman"]):
-        parts.append(f"ρ = {round(row['spearman'], 2) + 0.0:.2f}".replace("-", "−"))
-    return ", ".join(parts)
 
 
 def _draw_ranking(axes: Axes, shown: pd.DataFrame, select: str, report: str) -> None:

@@ -14,9 +14,18 @@ from jaxecon import devices
 from jaxecon.envs.applicability import require_legal_actions
 from jaxecon.sweeps.executor import Executor, build_executor
 from jaxecon.sweeps.plan import Plan, make_plan
-from jaxecon.sweeps.storage import Checkpoint, RunFolder, default_folder, timestamp
+from jaxecon.sweeps.storage import (
+    BASELINES_BY_CONFIG,
+    Checkpoint,
+    RunFolder,
+    default_folder,
+    timestamp,
+)
 from jaxecon.sweeps.study import Study
+from jaxecon.sweeps.symmetry import symmetry_plot
+from jaxecon.sweeps.trained import count_weights
 
+MOST_ECONOMIES = 16  # in which baselines are played
 VERSIONED = ("jax", "jaxlib", "flax", "optax", "gymnax", "distrax", "numpy")
 
 
@@ -57,7 +66,8 @@ def run_study(
       on_progress: called when the phase changes and after every segment.
 
     Returns:
-      The run folder, with results.parquet, baselines.json, policies and run.json.
+      The run folder, with results.parquet, baselines.json, policies and run.json, and symmetry.png
+      and symmetry.json where networks have relaxed weights.
 
     Raises:
       ValueError: the study names something unknown or out of range.
@@ -81,16 +91,15 @@ def run_study(
         started = time.perf_counter()
         metrics = _run_waves(executor, folder, on_progress)
         record = _finish_record(record, plan, time.perf_counter() - started)
-        baselines = {
-            split: plan.env.baselines(plan.splits[split])
-            for split in ("validation", "test")
-            if hasattr(plan.env, "baselines")
-        }
-        folder.write_json("baselines.json", {k: v for k, v in baselines.items() if v})
+        folder.write_json("baselines.json", baselines_of(plan, {}))
+        by_config = baselines_by_config(plan)
+        if by_config:
+            folder.write_json(BASELINES_BY_CONFIG, by_config)
         folder.write_json("run.json", record)
         folder.write_results(results_table(plan, executor.metric_names, metrics))  # last: the seal
     finally:
         folder.close()
+    symmetry_plot(folder.path)
     return folder.path
 
 
@@ -191,6 +200,33 @@ def results_table(plan: Plan, metric_names: list[str], metrics: np.ndarray) -> A
     return pd.DataFrame(columns)
 
 
+def baselines_of(plan: Plan, env_numbers: dict[str, Any]) -> dict[str, Any]:
+    """{split: {policy: {metric: value}}} of known policies in the splits, with some numbers set."""
+    if not hasattr(plan.env, "baselines"):
+        return {}
+    found = {
+        split: plan.env.baselines(plan.lane_params(split, env_numbers))
+        for split in ("validation", "test")
+    }
+    return {split: policies for split, policies in found.items() if policies}
+
+
+def baselines_by_config(plan: Plan) -> list[dict[str, Any]]:
+    """`baselines_of` each configuration's own economy.
+
+    Nothing where economies do not differ, or there are too many to play the baselines in each.
+    """
+    names, first = [*plan.env_numbers], slice(None, None, plan.study.study.num_seeds)
+    economies = [*zip(*(plan.env_numbers[name][first].tolist() for name in names), strict=True)]
+    if len(set(economies)) > MOST_ECONOMIES:
+        return []
+    known = {
+        economy: baselines_of(plan, dict(zip(names, economy, strict=True)))
+        for economy in dict.fromkeys(economies)
+    }
+    return [known[economy] for economy in economies] if any(known.values()) else []
+
+
 def _start_record(executor: Executor, earlier: dict[str, Any]) -> dict[str, Any]:
     """run.json of a run that starts or goes on."""
     import importlib.metadata
@@ -211,6 +247,7 @@ def _start_record(executor: Executor, earlier: dict[str, Any]) -> dict[str, Any]
         "lanes_per_wave": executor.lanes_per_wave,
         "num_lanes": plan.num_lanes,
         "num_configs": plan.num_lanes // plan.study.study.num_seeds,
+        "num_weights": count_weights(executor.state_type),
         "num_traces": executor.num_traces,
         "num_compilations": executor.num_compilations,
         "compile_seconds": round(executor.compile_seconds, 3),
@@ -232,75 +269,3 @@ def _finish_record(record: dict[str, Any], plan: Plan, seconds: float) -> dict[s
     if record["resumed"] == 0:
         finished["env_steps_per_second"] = round(steps / seconds)
     return record | finished
-
-
-def load_policy(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Callable[..., Any]:
-    """One trained policy out of a run: a function (key, obs [B, ...], mask=None) -> actions.
-
-    Args:
-      run_dir: a run folder.
-      config: configuration, as in results.parquet.
-      seed: seed index.
-
-    Raises:
-      ValueError: there is no such configuration or seed.
-      FileNotFoundError: no run folder, or the lane has not finished.
-    """
-    plan, policy, env_params = load_lane(run_dir, config, seed)
-    compiled = jax.jit(plan.algorithm.act)
-
-    def act(key: jax.Array, obs: Any, mask: Any = None) -> Any:
-        return compiled(key, policy, obs, mask, env_params)
-
-    return act
-
-
-def load_mechanism(run_dir: str | os.PathLike, config: int, seed: int = 0) -> Callable[..., Any]:
-    """One learned mechanism out of a run: a function reports -> `Outcome`, ready to be attacked.
-
-    Args:
-      run_dir: folder of a study whose algorithm is "mechanism".
-      config, seed: as for `load_policy`.
-
-    Raises:
-      ValueError: there is no such configuration or seed, or the study learned something else.
-      FileNotFoundError: no run folder, or the lane has not finished.
-    """
-    from jaxecon.algos.mechanism_config import build_mechanism
-
-    plan, params, _ = load_lane(run_dir, config, seed)
-    algorithm = plan.study.algorithm
-    if algorithm.id != "mechanism":
-        raise ValueError(
-            f"{run_dir} holds policies of {algorithm.id!r}, not mechanisms; use load_policy."
-        )
-    mechanism = build_mechanism(plan.env, **algorithm.config)
-    return lambda reports: mechanism(reports, params)
-
-
-def load_lane(run_dir: str | os.PathLike, config: int, seed: int) -> tuple[Plan, Any, Any]:
-    """The plan of a run, and the trained policy and economy of one of its lanes.
-
-    Raises:
-      ValueError, FileNotFoundError: as `load_policy` does.
-    """
-    from jaxecon.sweeps.study import load_study
-
-    path = pathlib.Path(run_dir)
-    study = load_study(path / "study.toml")
-    plan = make_plan(study)
-    num_configs = plan.num_lanes // study.study.num_seeds
-    for name, value, count in (
-        ("config", config, num_configs),
-        ("seed", seed, study.study.num_seeds),
-    ):
-        if not 0 <= value < count:
-            raise ValueError(f"{name} must be between 0 and {count - 1}, got {value}.")
-    lane = config * study.study.num_seeds + seed
-    env_numbers = {name: values[lane] for name, values in plan.env_numbers.items()}
-    env_params = plan.lane_params("train", env_numbers)
-    hparams = plan.lane_hparams({name: values[lane] for name, values in plan.hparams.items()})
-    template = jax.eval_shape(plan.algorithm.init, jax.random.key(0), env_params, hparams)
-    treedef = jax.tree.structure(plan.algorithm.policy(template))
-    leaves = RunFolder.open(path).read_policy(lane)
-    return plan, jax.tree.unflatten(treedef, leaves), env_params

@@ -6,6 +6,7 @@ checkpoint/       the wave in progress and all metrics so far (orbax)
 policies/         lanes-000000.npz ...: what acting needs, one row per lane
 results.parquet   one row per configuration, seed and evaluation; written at the end
 baselines.json    what the environment's known policies reach
+baselines_by_config.json   the same for each configuration, where economies are searched
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ import tomli_w
 
 from jaxecon.sweeps.study import Study
 
+BASELINES_BY_CONFIG = "baselines_by_config.json"
 SCHEDULING = "executor"  # the one table of a study on which results do not depend
 
 
@@ -165,6 +167,23 @@ class RunFolder:
                     return [leaf[lane - start] for leaf in leaves]
                 break
         raise FileNotFoundError(f"{self.path} has no policy of lane {lane}; has the run finished?")
+
+    def read_leaves(self, numbers: list[int], num_lanes: int) -> list[np.ndarray]:
+        """Some leaves of every lane's policy, [num_lanes, ...] each, by their place in it.
+
+        Raises:
+          FileNotFoundError: lanes have not finished.
+        """
+        files = sorted((self.path / "policies").glob("lanes-*.npz"))
+        starts = [*map(_first_lane, files), num_lanes]
+        parts: list[list[np.ndarray]] = [[] for _ in numbers]
+        for file, start, stop in zip(files, starts[:-1], starts[1:], strict=True):
+            with np.load(file) as arrays:
+                for number, part in zip(numbers, parts, strict=True):
+                    part.append(arrays[f"leaf_{number:04d}"][: stop - start])
+        if any(sum(map(len, part)) != num_lanes for part in parts):
+            raise FileNotFoundError(f"{self.path} lacks policies; has the run finished?")
+        return [np.concatenate(part) for part in parts]
 
     def _checkpoints(self) -> Any:
         if self._manager is None:

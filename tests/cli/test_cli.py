@@ -144,6 +144,10 @@ def test_a_study_with_arms_prints_and_draws_their_comparison(jaxecon_command, tm
     assert "narrow" in text
     assert "wide" in text
     status, text, _ = jaxecon_command("report", out, "--json")
-    assert [row["arm"] for row in json.loads(text)["arms"]] == ["narrow", "wide"]
+    told = json.loads(text)
+    assert [row["arm"] for row in told["arms"]] == ["narrow", "wide"]
+    assert told["selected"] == [], "one configuration leaves nothing to select"
+    narrow, wide = (row["weights"] for row in told["arms"])
+    assert f"narrow {narrow}, wide {wide}" in told["note"]
     for name in ("arms.png", "arms.parquet", "narrow/report.html", "wide/results.parquet"):
         assert (out / name).stat().st_size > 0

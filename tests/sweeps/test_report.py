@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import rich.console
 
-from jaxecon.sweeps import plots, report, statistics, storage
+from jaxecon.sweeps import loading, plots, report, sensitivity, statistics, storage, words
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 NAME = 'Costs & <script>alert("1")</script> $x$ 費用'
@@ -235,9 +235,9 @@ def test_load_run_returns_the_folder(run_dir):
 
 
 def test_a_missing_folder_and_a_foreign_folder_are_told_apart(tmp_path):
-    with pytest.raises(report.RunFolderError, match="There is no run folder"):
+    with pytest.raises(loading.RunFolderError, match="There is no run folder"):
         report.load_run(tmp_path / "nothing")
-    with pytest.raises(report.RunFolderError, match=r"not a run folder: study\.toml is missing"):
+    with pytest.raises(loading.RunFolderError, match=r"not a run folder: study\.toml is missing"):
         report.load_run(tmp_path)
 
 
@@ -245,26 +245,26 @@ def test_a_missing_folder_and_a_foreign_folder_are_told_apart(tmp_path):
 def test_an_unfinished_run_says_how_to_resume(run_dir, missing):
     (run_dir / missing).unlink()
     resume = rf"not finished \({missing} is missing\).*`jaxecon sweep .*study\.toml`"
-    with pytest.raises(report.RunFolderError, match=resume):
+    with pytest.raises(loading.RunFolderError, match=resume):
         report.load_run(run_dir)
 
 
 def test_a_record_without_an_end_is_an_unfinished_run(tmp_path):
     run_dir = write_run(tmp_path / "run", sweep(), record={**RECORD, "finished": None})
-    with pytest.raises(report.RunFolderError, match=r"has not finished.*no finishing time"):
+    with pytest.raises(loading.RunFolderError, match=r"has not finished.*no finishing time"):
         report.load_run(run_dir)
 
 
 @pytest.mark.parametrize("file", ["study.toml", "run.json", "results.parquet", "baselines.json"])
 def test_an_unreadable_file_is_named(run_dir, file):
     (run_dir / file).write_bytes(b"[1, \xff")
-    with pytest.raises(report.RunFolderError, match=f"{file}' cannot be read"):
+    with pytest.raises(loading.RunFolderError, match=f"{file}' cannot be read"):
         report.load_run(run_dir)
 
 
 def test_a_json_file_of_the_wrong_shape_is_named(run_dir):
     (run_dir / "baselines.json").write_text("[1]")
-    with pytest.raises(report.RunFolderError, match=r"baselines\.json' cannot be read.* list "):
+    with pytest.raises(loading.RunFolderError, match=r"baselines\.json' cannot be read.* list "):
         report.load_run(run_dir)
 
 
@@ -276,19 +276,19 @@ def test_a_table_that_cannot_be_reported_is_refused(tmp_path):
     )
     for results, message in cases:
         run_dir = write_run(tmp_path / "run", results)
-        with pytest.raises(report.RunFolderError, match=message):
+        with pytest.raises(loading.RunFolderError, match=message):
             report.load_run(run_dir)
 
 
 def test_log_axes_are_for_values_spread_over_decades():
     generator = np.random.default_rng(0)
     uniform, exponent = generator.uniform(0.0, 0.01, 200), generator.uniform(-4, -2, 200)
-    assert plots.is_spread_over_decades(10**exponent)
-    assert plots.is_spread_over_decades(np.array([1e-4, 1e-3, 1e-2]))
-    assert not plots.is_spread_over_decades(uniform), "a few tiny draws do not make a log range"
-    assert not plots.is_spread_over_decades(10**exponent - 1e-3)
-    assert not plots.is_spread_over_decades(np.array([1.0, 2.0, 4.0]))
-    assert not plots.is_spread_over_decades(np.empty(0))
+    assert sensitivity.is_spread_over_decades(10**exponent)
+    assert sensitivity.is_spread_over_decades(np.array([1e-4, 1e-3, 1e-2]))
+    assert not sensitivity.is_spread_over_decades(uniform), "a few tiny draws are no log range"
+    assert not sensitivity.is_spread_over_decades(10**exponent - 1e-3)
+    assert not sensitivity.is_spread_over_decades(np.array([1.0, 2.0, 4.0]))
+    assert not sensitivity.is_spread_over_decades(np.empty(0))
 
 
 def test_figures_can_be_drawn_one_by_one(tmp_path):
@@ -296,7 +296,7 @@ def test_figures_can_be_drawn_one_by_one(tmp_path):
     board = statistics.leaderboard(results, "sharpe")
     for draw, table in (
         (plots.learning_curves, (results, board)),
-        (plots.sensitivity_plot, (results,)),
+        (sensitivity.sensitivity_plot, (results,)),
         (plots.leaderboard_plot, (board,)),
     ):
         path = draw(*table, "sharpe", tmp_path / f"{draw.__name__}.png")
@@ -327,4 +327,4 @@ def test_values_are_shown_briefly(value, text):
     ("seconds", "text"), [(42.04, "42.0 s"), (200.0, "3 min 20 s"), (7500, "2 h 05 min")]
 )
 def test_durations_read_as_words(seconds, text):
-    assert report.duration(seconds) == text
+    assert words.duration(seconds) == text

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from jaxecon import sweeps
-from jaxecon.sweeps import report
+from jaxecon.sweeps import loading, report
 from jaxecon.sweeps.storage import RunFolder
 from jaxecon.sweeps.study import load_study
 
@@ -112,7 +112,7 @@ def resumed(folder, uninterrupted):
     for moment in moments:
         kill_when(start(folder, run), moment)
         assert not (run / "results.parquet").exists()
-        with pytest.raises(report.RunFolderError, match="jaxecon sweep"):
+        with pytest.raises(loading.RunFolderError, match="jaxecon sweep"):
             report.load_run(run)
     finish(start(folder, run))
     return run
@@ -201,7 +201,7 @@ def test_a_run_killed_as_it_wrote_its_results_can_go_on(tmp_path, monkeypatch):
             patch.setattr(RunFolder, "write_results", killed)
             with pytest.raises(Killed):
                 sweeps.run_study(study, tmp_path / "run")
-        with pytest.raises(report.RunFolderError, match=r"results.parquet is missing"):
+        with pytest.raises(loading.RunFolderError, match=r"results.parquet is missing"):
             report.load_run(tmp_path / "run")
         sweeps.run_study(study, tmp_path / "run")
     assert report.load_run(tmp_path / "run").record["resumed"] == 1
