@@ -19,16 +19,21 @@ for the relaxed convolution; Park et al. (2025), arXiv 2411.04225, for their use
 learning. Of the last only the abstract was at hand: everything beyond it here is our own choice.
 """
 
+from collections.abc import Sequence
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
 from jaxecon.networks.layers import affine
+from jaxecon.suggest import unknown_name
 from jaxecon.symmetry import Block, FiniteGroup, Representation
 from jaxecon.types import Array
 
 HIDDEN_SCALE = 2.0**0.5  # gain of hidden layers, as in `layers.Dense`
+POOLS = ("mean", "max")
 
 
 def scaled_normal(scale: float, fan_in: int, num_banks: int) -> nn.initializers.Initializer:
@@ -87,7 +92,8 @@ class Lift(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., F] to [..., n, C]."""
-        order, num_features = self.blocks[0].rep.group.order, self.blocks[-1].stop
+        order, num_features = one_group(self.blocks).order, self.blocks[-1].stop
+        chex.assert_axis_dimension(x, -1, num_features)
         init = scaled_normal(self.scale, num_features, self.num_banks)
         kernel = self.param("kernel", init, (self.num_banks, num_features, self.channels))
         weights = self.bank_weights(order).astype(kernel.dtype)
@@ -96,6 +102,14 @@ class Lift(Banked):
         )
         y = affine(x, matrix, self.repeated_bias(self.channels, order))
         return jnp.reshape(y, (*x.shape[:-1], order, self.channels))
+
+
+def one_group(blocks: Sequence[Block]) -> FiniteGroup:
+    """The group of all blocks; ValueError if they have several."""
+    groups = [block.rep.group for block in blocks]
+    if any(group != groups[0] for group in groups):
+        raise ValueError(f"blocks must have one group, by its table, got {groups}.")
+    return groups[0]
 
 
 def _lifted(kernel: Array, block: Block, weights: Array) -> Array:
@@ -142,6 +156,7 @@ class GroupConv(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., n, C_in] to [..., n, C]."""
+        chex.assert_axis_dimension(x, -2, self.group.order)
         order, channels_in = x.shape[-2:]
         init = scaled_normal(self.scale, order * channels_in, self.num_banks)
         shape = (self.num_banks, order, channels_in, self.channels)
@@ -173,6 +188,7 @@ class VectorHead(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., n, C] to [..., d]."""
+        chex.assert_axis_dimension(x, -2, self.rep.group.order)
         order, channels = x.shape[-2:]
         size = self.rep.dimension
         init = scaled_normal(self.scale, channels, self.num_banks)
@@ -198,7 +214,7 @@ class InvariantHead(Banked):
 
     Attributes:
       num_outputs: d.
-      pool: "mean" or "max".
+      pool: name in `POOLS`.
       scale: gain.
     """
 
@@ -209,11 +225,13 @@ class InvariantHead(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., n, C] to [..., d]."""
+        if self.pool not in POOLS:
+            raise ValueError(unknown_name("pool", self.pool, POOLS))
         order, channels = x.shape[-2:]
         init = scaled_normal(self.scale, channels, self.num_banks)
         kernel = self.param("kernel", init, (channels, self.num_banks * self.num_outputs))
         weights = self.bank_weights(order).T.astype(x.dtype)  # [n, L]
-        scores = affine(x, kernel, jnp.zeros(kernel.shape[1]))
+        scores = affine(x, kernel, jnp.zeros(kernel.shape[1], kernel.dtype))
         scores = jnp.reshape(scores, (*x.shape[:-1], self.num_banks, self.num_outputs))
         weights = jnp.expand_dims(weights[..., None], tuple(range(x.ndim - 2)))
         scores = jnp.sum(scores * weights, axis=-2)  # [..., n, d]

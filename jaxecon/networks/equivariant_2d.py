@@ -13,6 +13,7 @@ they are even it does not, because the kept pixels then have no middle.
 Source: Cohen & Welling (2016), Group Equivariant Convolutional Networks, ICML.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -45,18 +46,18 @@ def pixel_index(plane: Representation, size: int) -> np.ndarray:
     return np.round((middle - y) * size + x + middle).astype(np.int64)
 
 
-def act_on_image(plane: Representation, element: int, image: Array) -> Array:
-    """g·image for images [B, S, S, ...] and one element."""
+def act_on_image(plane: Representation, element: Array | int, image: Array) -> Array:
+    """g·image for images [B, S, S, ...] and one element, which may be traced."""
     size = image.shape[1]
     pixels = jnp.reshape(image, (image.shape[0], size**2, *image.shape[3:]))
-    return jnp.reshape(pixels[:, pixel_index(plane, size)[element]], image.shape)
+    return jnp.reshape(pixels[:, jnp.asarray(pixel_index(plane, size))[element]], image.shape)
 
 
-def act_on_features(plane: Representation, element: int, features: Array) -> Array:
+def act_on_features(plane: Representation, element: Array | int, features: Array) -> Array:
     """g·f for functions on the plane and the group, [B, S, S, n, C]."""
     moved = act_on_image(plane, element, features)
     group: FiniteGroup = plane.group
-    return moved[..., group.mul[group.inv[element]], :]
+    return moved[..., jnp.asarray(group.mul[group.inv])[element], :]
 
 
 def transformed(kernel: Array, index: np.ndarray) -> Array:
@@ -84,6 +85,15 @@ def transformed(kernel: Array, index: np.ndarray) -> Array:
     return gather(kernel)
 
 
+def _require_middle(kernel_size: int, padding: str) -> None:
+    """Raise ValueError for windows that padding would put off centre."""
+    if kernel_size % 2 == 0 and padding != "VALID":
+        raise ValueError(
+            f'kernel_size must be odd with padding "{padding}", got {kernel_size}: one side would '
+            'get more padding than the other. Use an odd one, or padding "VALID".'
+        )
+
+
 def _convolve(x: Array, kernel: Array, stride: int, padding: str) -> Array:
     """Images [B, H, W, M] by a kernel [k, k, M, K]."""
     return jax.lax.conv_general_dilated(
@@ -97,7 +107,7 @@ class LiftConv2D(Banked):
     Attributes:
       plane: see above.
       channels: C of the output.
-      kernel_size: side k of the window, odd.
+      kernel_size: side k of the window, odd unless nothing is padded.
       stride, padding: as in `jax.lax.conv_general_dilated`.
       scale: gain.
     """
@@ -112,6 +122,7 @@ class LiftConv2D(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, H, W, C_in] to [B, H', W', n, C]."""
+        _require_middle(self.kernel_size, self.padding)
         order, size, channels_in = self.plane.group.order, self.kernel_size, x.shape[-1]
         init = scaled_normal(self.scale, size**2 * channels_in, self.num_banks)
         shape = (size**2, self.num_banks, channels_in, self.channels)
@@ -133,7 +144,7 @@ class GroupConv2D(Banked):
     Attributes:
       plane: see above.
       channels: C of the output.
-      kernel_size: side k of the window, odd.
+      kernel_size: side k of the window, odd unless nothing is padded.
       stride, padding: as in `jax.lax.conv_general_dilated`.
       scale: gain.
     """
@@ -148,6 +159,8 @@ class GroupConv2D(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [B, H, W, n, C_in] to [B, H', W', n, C]."""
+        _require_middle(self.kernel_size, self.padding)
+        chex.assert_axis_dimension(x, -2, self.plane.group.order)
         order, channels_in = x.shape[-2:]
         size, group = self.kernel_size, self.plane.group
         init = scaled_normal(self.scale, size**2 * order * channels_in, self.num_banks)

@@ -9,6 +9,7 @@ from flax import linen as nn
 from jaxecon.networks.equivariant import scaled_normal
 from jaxecon.networks.layers import affine
 from jaxecon.symmetry import Representation
+from jaxecon.symmetry.groups import read_only
 from jaxecon.types import Array
 
 
@@ -35,7 +36,7 @@ def hom_basis(rep_in: Representation, rep_out: Representation) -> np.ndarray:
     full = len(stacked) < stacked.shape[1]
     _, sizes, rows = np.linalg.svd(stacked, full_matrices=full)
     null = rows[int((sizes > 1e-8).sum()) :]
-    return _in_order(null.T @ null).reshape(-1, *shape)
+    return read_only(_in_order(null.T @ null).reshape(-1, *shape))
 
 
 def _in_order(projector: np.ndarray) -> np.ndarray:

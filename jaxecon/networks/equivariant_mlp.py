@@ -4,7 +4,7 @@ from typing import Any
 
 from flax import linen as nn
 
-from jaxecon.networks.equivariant import GroupConv, Lift, VectorHead
+from jaxecon.networks.equivariant import GroupConv, Lift, VectorHead, one_group
 from jaxecon.networks.layers import ACTIVATIONS
 from jaxecon.symmetry import Block, Representation
 from jaxecon.types import Array
@@ -38,11 +38,13 @@ class EquivariantMLP(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., F] to [..., num_outputs]."""
-        activate = ACTIVATIONS[self.activation]
+        group, activate = one_group(self.blocks), ACTIVATIONS[self.activation]
+        if self.output.group != group:
+            raise ValueError(f"output must be a representation of {group}, got {self.output}.")
         banks: Any = {"relaxed": self.relaxed, "num_banks": self.num_banks}
         x = activate(Lift(self.blocks, self.hidden_sizes[0], **banks)(x))
         for channels in self.hidden_sizes[1:]:
-            x = activate(GroupConv(self.output.group, channels, **banks)(x))
+            x = activate(GroupConv(group, channels, **banks)(x))
         return VectorHead(self.output, self.output_scale, **banks)(x)
 
 

@@ -103,6 +103,8 @@ class FiniteGroup(ByContent):
           ValueError: the elements are no subgroup; the message names a product that is missing.
         """
         members = sorted({0, *subgroup})
+        if members[0] < 0 or members[-1] >= self.order:
+            raise ValueError(f"subgroup must hold elements 0 to {self.order - 1}, got {members}.")
         for a, b in itertools.product(members, members):
             if self.mul[a, b] not in members:
                 raise ValueError(
@@ -237,8 +239,9 @@ def generate(
             if not near.any():
                 if len(elements) == limit:
                     raise ValueError(
-                        f"group has more than {limit} elements; check the generators, raise "
-                        '`limit`, or use network="relaxed_sets" for relabellings of many.'
+                        f"group has more than {limit} elements; check the generators, whose "
+                        "entries need full precision, raise `limit`, or use "
+                        'network="relaxed_sets" for relabellings of many.'
                     )
                 elements.append(candidate)
                 origin.append((parent, index))

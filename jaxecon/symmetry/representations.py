@@ -210,8 +210,12 @@ def permutation(group: FiniteGroup, images: np.ndarray | None = None) -> Represe
         `symmetric(N)`.
     """
     images = _natural_images(group) if images is None else np.asarray(images)
-    if images.ndim != 2 or (np.sort(images) != np.arange(images.shape[1])[None, :]).any():
-        raise ValueError(f"images must be permutations [{group.order}, N], got {images.tolist()}.")
+    is_table = images.ndim == 2 and len(images) == group.order and images.dtype.kind in "iu"
+    if not is_table or (np.sort(images) != np.arange(images.shape[1])[None, :]).any():
+        raise ValueError(
+            f"images must be permutations [{group.order}, N] of the whole numbers 0..N-1, got "
+            f"{images.tolist()}."
+        )
     return Representation(group, _permuting(images), "permutation")
 
 

@@ -1,8 +1,8 @@
 """How a group acts on what an environment shows and on what an agent does."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+import operator
+from typing import Any, NamedTuple
 
 import chex
 import jax.numpy as jnp
@@ -15,7 +15,9 @@ from jaxecon.types import Array
 class Block(NamedTuple):
     """A slice of the flat observation: `copies` vectors of one representation, one after another.
 
-    Coordinate i of copy f is entry start + f d + i.
+    Coordinate i of copy f is entry start + f d + i. A table [K, N] of N assets that a permutation
+    relabels is K copies of it; for rows [N, K] of one asset each, one copy of
+    `outer(permutation(...), trivial(cyclic(1), K))` says the same.
     """
 
     start: int
@@ -61,6 +63,11 @@ class SymmetrySpec:
             expected = block.stop
         if not blocks:
             raise ValueError("obs_blocks must cover the observation, got none.")
+        if not isinstance(self.action_rep, Representation):
+            kind = type(self.action_rep).__name__
+            raise ValueError(
+                f"action_rep must be a Representation of {self.group.name}, got {kind}."
+            )
         if self.action_rep.group != self.group:
             raise ValueError(_other_group("action_rep", self.action_rep, self.group))
         if not self.action_rep.is_orthogonal:
@@ -129,15 +136,24 @@ def act(rep: Representation, element: Array | int, x: Array) -> Array:
     return jnp.einsum("ij,...j->...i", matrix, x, precision="highest")
 
 
-def _as_block(given: Sequence) -> Block:
-    """A block from what a user writes."""
+def _as_block(given: Any) -> Block:
+    """A block from what a user writes; ValueError where that cannot be read."""
     if isinstance(given, Block):
         return given
-    where, number, rep = given
-    if isinstance(where, slice):
-        where = (where.start or 0, where.stop)
-    start, stop = where
-    return Block(int(start), int(stop), int(number), rep)
+    try:
+        where, number, rep = given
+        if isinstance(where, slice):
+            where = (where.start or 0, where.stop, where.step or 1)
+        start, stop, step = (operator.index(i) for i in (*where, 1)[:3])
+        block = Block(start, stop, operator.index(number), rep)
+    except (TypeError, ValueError):
+        step, rep = 1, None
+    if step != 1 or not isinstance(rep, Representation):
+        raise ValueError(
+            "obs_blocks must hold (slice(start, stop), copies, Representation) for each block, the "
+            f"slice with both ends and without a step, got {given!r}."
+        )
+    return block
 
 
 def _check_block(block: Block, group: FiniteGroup, expected: int) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxecon.symmetry.groups import FiniteGroup
+from jaxecon.symmetry.groups import FiniteGroup, read_only
 from jaxecon.types import Array
 
 
@@ -54,7 +54,7 @@ def _component(index: int, rank: int, projector: np.ndarray) -> Component:
     character = projector[:, 0]
     kernel = tuple(int(i) for i in np.flatnonzero(character > character[0] - 1e-6))
     name = f"{index}: rank {rank}, kernel {len(kernel)}" if index else "mean"
-    return Component(name, rank, kernel, projector)
+    return Component(name, rank, kernel, read_only(projector))
 
 
 def _class_function(group: FiniteGroup) -> np.ndarray:

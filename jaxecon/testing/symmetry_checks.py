@@ -38,11 +38,16 @@ def check_symmetric_observation(probe: Probe) -> None:
     states = [turn.state for turn in probe.transitions[1 :: probe.num_steps // 4]][:NUM_STATES]
     states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
+    agents = () if getattr(env, "num_agents", None) is None else (env.num_agents,)
+
+    def flat(obs):
+        return jnp.reshape(obs, (*agents, -1))
+
     def both(element, state):
         obs = env.observe(probe.key, state, None, env_params)
         moved = env.act_on_params(element, env_params)
         seen = env.observe(probe.key, env.act_on_state(element, state), None, moved)
-        return seen, spec.act_on_obs(element, obs)
+        return flat(seen), spec.act_on_obs(element, flat(obs))
 
     elements = jnp.arange(spec.group.order, dtype=jnp.int32)
     over_states = jax.vmap(both, in_axes=(None, 0))
@@ -51,7 +56,7 @@ def check_symmetric_observation(probe: Probe) -> None:
     worst = np.unravel_index(gap.argmax(), gap.shape)
     expect(
         (gap <= 10.0 * (ATOL + RTOL * np.abs(np.asarray(expected)))).all(),
-        seen=f"element {worst[0]} moves entry {worst[2]} of the observation to {seen[worst]}",
+        seen=f"element {worst[0]} moves entry {worst[-1]} of the flat observation to {seen[worst]}",
         expected=f"{expected[worst]}, as symmetry() says",
         mend="compare observe with obs_blocks entry by entry, and act_on_state with observe",
     )

@@ -304,6 +304,19 @@ class ForgetsToFlip(Sound):
         return params
 
 
+class FlipsATable(ForgetsToFlip):
+    """Observations [1, 1] that flip as declared."""
+
+    def observation_space(self, params):
+        return base.Box(-jnp.inf, jnp.inf, (1, 1), jnp.float32)
+
+    def observe(self, key, state, action, params):
+        return state.position[None, None]
+
+    def act_on_state(self, element, state):
+        return state.replace(position=jnp.where(element == 1, -1.0, 1.0) * state.position)
+
+
 MUTANTS = [
     (FiveValues, "six_values", "step returns 5 values"),
     (IntegerFlag, "ending_flags", "terminated is int32[]"),
@@ -363,6 +376,10 @@ def test_every_check_has_a_mutant_that_only_the_sound_environment_survives():
     assert skipped == {"ends_together", "action_mask"} | undeclared, str(report)
     checks = ["sampled_action", "action_mask", "scans", "gradients_flow"]
     assert check_environment(Discrete(), checks=checks, num_steps=8).passed
+
+
+def test_a_symmetric_observation_may_be_a_table():
+    assert check_environment(FlipsATable(), checks=["symmetric_observation"], num_steps=8).passed
 
 
 def test_a_report_lists_all_failures_and_names_a_shared_cause_once():

@@ -24,6 +24,7 @@ from jaxecon.networks.groups import Block
 from jaxecon.networks.mlp import MLP
 from jaxecon.symmetry import (
     act,
+    components,
     copies,
     cyclic,
     determinant,
@@ -308,6 +309,41 @@ def test_features_keep_their_scale_from_layer_to_layer(key):
 
     for deviation, (module, _, gain) in zip(deviations(key), cases, strict=True):
         np.testing.assert_allclose(deviation, gain, rtol=0.15, err_msg=str(module))  # random
+
+
+PLANE, OTHER = standard(D4), SIGNED.group  # two groups of order 8
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "error", "message"),
+    [
+        (Lift((Block(0, 2, 1, PLANE), Block(2, 3, 1, trivial(OTHER))), 3), (2, 3), ValueError,
+         r"must have one group, by its table, got \[.*D4.*Z2 x C4"),
+        (EquivariantMLP((Block(0, 2, 1, PLANE),), trivial(OTHER), (3,)), (2, 2), ValueError,
+         r"output must be a representation of FiniteGroup\(D4, order 8\), got .*Z2 x C4"),
+        (InvariantHead(2, "maxi"), (2, 8, 3), ValueError, "Unknown pool 'maxi'.*'max'"),
+        (Lift((Block(0, 2, 1, PLANE),), 3), (2, 5), AssertionError, "'2' on axis '-1' but got '5'"),
+        (GroupConv(D4, 3), (2, 24), AssertionError, "'8' on axis '-2' but got '2'"),
+        (VectorHead(PLANE), (2, 4, 3), AssertionError, "'8' on axis '-2' but got '4'"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_named(key, module, shape, error, message):
+    with pytest.raises(error, match=message):
+        module.init(key, jnp.ones(shape))
+
+
+def test_bases_that_are_shared_cannot_be_written_to():
+    with pytest.raises(ValueError, match="read-only"):
+        hom_basis(PLANE, PLANE)[0, 0, 0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        components(D4)[0].projector[0, 0] = 1.0
+
+
+def test_heads_keep_single_precision_beside_double(key):
+    x = jnp.ones((2, 8, 3))
+    params = InvariantHead(2).init(key, x)
+    with jax.enable_x64(True):
+        assert InvariantHead(2).apply(params, x).dtype == jnp.float32
 
 
 def test_scales_shift_along_the_pyramid(key):

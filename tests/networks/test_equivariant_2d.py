@@ -19,6 +19,7 @@ from jaxecon.symmetry import (
     cyclic,
     dihedral,
     direct_sum,
+    equivariance_error,
     sign,
     standard,
     trivial,
@@ -49,21 +50,23 @@ class Stages(nn.Module):
 
     plane: Representation
     stride: int
+    window: int = 3
+    padding: str = "SAME"
 
     @nn.compact
     def __call__(self, image):
         banks = {"relaxed": True, "num_banks": 2}
-        lifted = LiftConv2D(self.plane, 2, **banks)(image)
+        lifted = LiftConv2D(self.plane, 2, self.window, padding=self.padding, **banks)(image)
         features = jnp.tanh(lifted)
-        features = GroupConv2D(self.plane, 2, 3, self.stride, "VALID", **banks)(features)
+        features = GroupConv2D(self.plane, 2, self.window, self.stride, "VALID", **banks)(features)
         return lifted, features, InvariantHead(1)(features.mean(axis=(1, 2)))
 
 
-def gaps(plane, size, stride, noise=0.0):
+def gaps(plane, size, stride, noise=0.0, **settings):
     """Largest errors of the three stages over the generators of the group."""
     random = np.random.default_rng(0)
     image = random.normal(size=(2, size, size, 2)).astype(np.float32)
-    module = Stages(plane, stride)
+    module = Stages(plane, stride, **settings)
 
     def draw(path, leaf):
         drawn = random.normal(size=leaf.shape).astype(np.float32)
@@ -94,6 +97,29 @@ def test_odd_images_commute(name, stride):
 def test_even_images_do_not_at_stride_two_and_nor_do_unequal_weights():
     assert gaps(PLANES["C4"], 6, 2)[1] > 1e-3
     assert (gaps(PLANES["C4"], 7, 1, noise=0.1)[:2] > 1e-3).all()
+
+
+def test_even_windows_commute_unless_they_are_padded(key):
+    assert gaps(PLANES["C4"], 6, 1, window=2, padding="VALID").max() < 1e-5  # float32
+    with pytest.raises(ValueError, match='must be odd with padding "SAME", got 2'):
+        gaps(PLANES["C4"], 6, 1, window=2)
+    features = jnp.ones((1, 5, 5, 4, 1))
+    with pytest.raises(ValueError, match='must be odd with padding "SAME", got 4'):
+        GroupConv2D(PLANES["C4"], 1, 4).init(key, features)
+    with pytest.raises(AssertionError, match="dimension equal to '8' on axis '-2'"):
+        GroupConv2D(PLANES["D4"], 1).init(key, features)
+
+
+def test_errors_of_images_are_measured_element_by_element(key):
+    """What acts on single pixels commutes; transposing does not commute with quarter turns."""
+    plane, image = PLANES["C4"], jax.random.normal(key, (2, 5, 5, 1))
+    move = lambda element, x: act_on_image(plane, element, x)
+    assert equivariance_error(jnp.tanh, image, move, move, 4).max == 0.0
+    gap = equivariance_error(lambda x: jnp.swapaxes(x, 1, 2), image, move, move, 4)
+    assert gap.max > 1.0
+    features = jax.random.normal(key, (2, 3, 3, 4, 1))
+    carry = lambda element, x: act_on_features(plane, element, x)
+    assert equivariance_error(jnp.tanh, features, carry, carry, 4).max == 0.0
 
 
 @pytest.mark.parametrize("plane", [standard(cyclic(8)), trivial(cyclic(4), 3)])

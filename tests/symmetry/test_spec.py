@@ -59,6 +59,13 @@ TWO = (slice(0, 4), 2, PLANE)
         (((slice(0, 4), 1, PLANE),), r"obs\[0:4\] must have length .* = 1 x 2 = 2, got 4"),
         (((slice(0, 4), 2, standard(cyclic(5))),), r"obs\[0:4\] must be a representation of D4"),
         ((), "got none"),
+        (((slice(0, None), 2, PLANE),), r"with both ends .* got \(slice\(0, None, None\), 2, "),
+        (((slice(0, 4, 2), 2, PLANE),), r"without a step, got \(slice\(0, 4, 2\), 2, "),
+        (((slice(0, 4), PLANE, 2),), r"must hold \(slice\(start, stop\), copies, Representation\)"),
+        ((slice(0, 4), 2, PLANE), r"must hold .* for each block, .* got slice\(0, 4, None\)"),
+        (((slice(0, 4), PLANE),), "must hold .* got .slice"),
+        (((slice(0, 4), 2, PLANE.matrices),), "must hold .* got .slice"),
+        (((slice(0, 4), 2.5, PLANE),), "must hold .* 2.5, "),
     ],
 )
 def test_slices_that_do_not_fit_are_named(blocks, message):
@@ -81,5 +88,7 @@ def test_spaces_that_do_not_fit_are_named():
         SymmetrySpec(skew.group, ((slice(2), 1, skew),), skew)
     with pytest.raises(ValueError, match="action_rep must be a representation of D4"):
         SymmetrySpec(D4, SPEC.obs_blocks, trivial(cyclic(2)))
+    with pytest.raises(ValueError, match="must be a Representation of D4, got ndarray"):
+        SymmetrySpec(D4, SPEC.obs_blocks, PLANE.matrices)
     with pytest.raises(AssertionError):
         SPEC.act_on_obs(1, jnp.arange(8.0))
