@@ -29,6 +29,7 @@ from jaxecon.algos.applicability import (
     learn_from,
     make_chooser,
 )
+from jaxecon.algos.augmentation import augmenting_spec, carry_window, draw_elements
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
 from jaxecon.algos.evaluation import evaluate_policy
@@ -46,6 +47,7 @@ from jaxecon.algos.symmetry import spread_metrics
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.heads import mask_logits
 from jaxecon.networks.value import QNetwork, make_q_network
+from jaxecon.symmetry import SymmetrySpec
 from jaxecon.types import Array, Key, Metrics, PyTree
 
 
@@ -149,22 +151,27 @@ class Inputs(NamedTuple):
     bits: Array  # uint32 [U, M] of the draws from the buffer
     num_steps: Array  # () environment steps taken when the cycle ends
     ignores: Array  # [T, B] uniform, for the steps that offer every action
+    elements: PyTree  # int32 [U, M] along which transitions are carried; None if they are not
 
 
-def _inputs(key: Key, config: DQNConfig, network: QNetwork, state: DQNState) -> Inputs:
+def _inputs(
+    key: Key, config: DQNConfig, network: QNetwork, spec: SymmetrySpec | None, state: DQNState
+) -> Inputs:
     """Randomness of an iteration's cycles, leaves [rollout_length / T, ...]."""
     key_noise, key_envs, key_bits = jax.random.split(key, 3)
     cycles = config.rollout_length // config.update_interval
     per_cycle = config.update_interval * config.num_envs
+    draws = (cycles, config.num_updates, config.batch_size)
     agents = state.replay.reward.shape[2:]
     acting = (cycles, config.update_interval, config.num_envs, *agents, network.num_actions + 1)
     before = state.iteration.astype(jnp.float32) * (cycles * per_cycle)
     return Inputs(
         noise=jax.random.uniform(key_noise, acting),
         key_envs=jax.random.split(key_envs, cycles),
-        bits=jax.random.bits(key_bits, (cycles, config.num_updates, config.batch_size)),
+        bits=jax.random.bits(key_bits, draws),
         num_steps=before + jnp.arange(1, cycles + 1, dtype=jnp.float32) * per_cycle,
         ignores=jax.random.uniform(jax.random.fold_in(key, APPLICABILITY), acting[:3]),
+        elements=None if spec is None else draw_elements(key, spec, draws),
     )
 
 
@@ -178,21 +185,21 @@ def _step(
 ) -> tuple[DQNState, dict[str, Any]]:
     """Act and learn in turn for `rollout_length` steps of each environment."""
     network = _network(env, config, env_params)
-
+    spec = augmenting_spec(env, env_params, network.obs_shape, config)
     chooser = make_chooser(env, config, env_params)
 
     def cycle(state: DQNState, inputs: Inputs) -> tuple[DQNState, tuple]:
         state, trajectory, totals = _collect(
             state, inputs, env, env_params, network, chooser, config, hparams
         )
-        state, metrics = _learn(state, inputs, network, chooser, config, hparams)
+        state, metrics = _learn(state, inputs, network, chooser, spec, config, hparams)
         obs = trajectory.obs.obs if config.normalise_observations else None
         shown = None
         if chooser is not None:
             shown = Shown(trajectory.obs.obs, trajectory.latent, trajectory.record)
         return state, (metrics, totals, obs, shown)
 
-    inputs = _inputs(key, config, network, state)
+    inputs = _inputs(key, config, network, spec, state)
     obs: Array
     metrics: Metrics
     state, (metrics, totals, obs, shown) = jax.lax.scan(cycle, state, inputs)
@@ -266,6 +273,7 @@ def _learn(
     inputs: Inputs,
     network: QNetwork,
     chooser: Chooser | None,
+    spec: SymmetrySpec | None,
     config: DQNConfig,
     hparams: DQNHyperparams,
 ) -> tuple[DQNState, Metrics]:
@@ -275,8 +283,8 @@ def _learn(
     progress = optimizers.progress(inputs.num_steps, hparams.total_steps)
     beta = hparams.importance_exponent + progress * (1.0 - hparams.importance_exponent)
 
-    def learn(carry: tuple, bits: Array) -> tuple[tuple, Metrics]:
-        learner, buffer = carry
+    def learn(carry: tuple, drawn: tuple) -> tuple[tuple, Metrics]:
+        (learner, buffer), (bits, elements) = carry, drawn
         if config.prioritised:
             slot, weight = replay.draw_prioritised(bits, buffer, beta)
         else:
@@ -286,6 +294,8 @@ def _learn(
             model = None if state.applicability is None else state.applicability.model
             mask = chooser.mask(model, window.next_obs.obs, window.next_obs.mask)
             window = window._replace(next_obs=window.next_obs._replace(mask=mask))
+        if spec is not None:
+            window = carry_window(spec, elements, window)
 
         def do(learner: Learner) -> tuple[Learner, Array, Metrics]:
             batch = make_batch(learner, state.obs_moments, window, weight, network, config)
@@ -302,7 +312,8 @@ def _learn(
         metrics["known_share"] = window.is_known.astype(jnp.float32).mean()
         return (learner, buffer), metrics
 
-    (learner, buffer), metrics = jax.lax.scan(learn, (state.learner, state.replay), inputs.bits)
+    carry, drawn = (state.learner, state.replay), (inputs.bits, inputs.elements)
+    (learner, buffer), metrics = jax.lax.scan(learn, carry, drawn)
     state = dataclasses.replace(state, learner=learner, replay=buffer)
     return state, jax.tree.map(jnp.mean, metrics)
 

@@ -27,6 +27,8 @@ class DQNConfig(OffPolicyConfig, ApplicabilityConfig):
       network: "mlp", or "exact", "relaxed" or "rpp" where the environment declares a symmetry, see
         `networks.value`.
       num_banks: filter banks of equivariant layers.
+      augment: carry each transition that is drawn along a random element of the group that the
+        environment declares, see `algos.augmentation`.
     """
 
     double: bool = True
@@ -34,6 +36,7 @@ class DQNConfig(OffPolicyConfig, ApplicabilityConfig):
     prioritised: bool = False
     network: str = "mlp"
     num_banks: int = 1
+    augment: bool = False
 
     def __post_init__(self):
         ApplicabilityConfig.__post_init__(self)

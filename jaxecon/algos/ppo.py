@@ -17,11 +17,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from jaxecon.algos import losses, normalise, optimizers, returns, rollout, shuffle
+from jaxecon.algos import augmentation, losses, normalise, optimizers, returns, rollout, shuffle
 from jaxecon.algos.applicability import (
     APPLICABILITY,
-    ApplicabilityConfig,
-    ApplicabilityHyperparams,
     Chooser,
     Learned,
     Model,
@@ -32,117 +30,12 @@ from jaxecon.algos.applicability import (
 )
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
-from jaxecon.algos.symmetry import (
-    SymmetryHyperparams,
-    check_network,
-    penalised,
-    rates,
-    spread_metrics,
-)
-from jaxecon.envs import autoreset
+from jaxecon.algos.ppo_config import PPOConfig, PPOHyperparams
+from jaxecon.algos.symmetry import penalised, rates, spread_metrics
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
-from jaxecon.networks.policy import ACTIVATIONS, NETWORKS, ActorCritic, make_actor_critic
-from jaxecon.suggest import unknown_name
+from jaxecon.networks.policy import ActorCritic, make_actor_critic
+from jaxecon.symmetry import SymmetrySpec
 from jaxecon.types import Array, Key, Metrics, PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class PPOConfig(ApplicabilityConfig):
-    """Static settings: each new value compiles a new program.
-
-    Attributes:
-      num_envs: B, environments stepped side by side.
-      rollout_length: T, steps of each environment between two updates.
-      num_epochs: passes over the T x B samples of a rollout.
-      num_minibatches: gradient steps per pass; must divide T x B.
-      hidden_sizes: widths of the hidden layers of the actor and of the critic; channels per group
-        element where `network` is equivariant, see `networks.counting.matched_sizes`.
-      activation: "tanh", "relu", "swish" or "gelu".
-      network: "mlp"; "sets" or "relaxed_sets" where observations describe a set; "exact", "relaxed"
-        or "rpp" where the environment declares a symmetry; see `networks.policy`.
-      normalise_observations: centre and scale observations by running moments.
-      normalise_rewards: divide rewards by the running deviation of discounted returns.
-      shuffle: "bijection" (no sort) or "sort" (exactly uniform), see `algos.shuffle`.
-      reset_mode: "auto", "ahead" or "on_demand", see `envs.autoreset`.
-      num_eval_episodes: episodes per evaluation.
-      greedy_evaluation: evaluate the mode of the policy; False samples from it.
-      num_banks: filter banks of equivariant layers.
-      applicability, known_actions, applicability_sizes: see `ApplicabilityConfig`.
-    """
-
-    num_envs: int = 16
-    rollout_length: int = 128
-    num_epochs: int = 4
-    num_minibatches: int = 4
-    hidden_sizes: tuple[int, ...] = (64, 64)
-    activation: str = "tanh"
-    network: str = "mlp"
-    normalise_observations: bool = False
-    normalise_rewards: bool = False
-    shuffle: str = "bijection"
-    reset_mode: str = "auto"
-    num_eval_episodes: int = 128
-    greedy_evaluation: bool = True
-    num_banks: int = 1
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("num_envs", "rollout_length", "num_epochs", "num_minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.num_eval_episodes < 1:
-            raise ValueError(f"num_eval_episodes must be at least 1, got {self.num_eval_episodes}.")
-        if self.batch_size % self.num_minibatches:
-            raise ValueError(
-                f"num_minibatches must divide num_envs * rollout_length = {self.batch_size}, "
-                f"got {self.num_minibatches}."
-            )
-        for name, valid in (("shuffle", shuffle.KINDS), ("reset_mode", autoreset.MODES)):
-            if getattr(self, name) not in valid:
-                raise ValueError(f"{name} must be one of {valid}, got {getattr(self, name)!r}.")
-        for name, known in (("activation", ACTIVATIONS), ("network", NETWORKS)):
-            if getattr(self, name) not in known:
-                raise ValueError(unknown_name(name, getattr(self, name), known))
-        check_network(self)
-        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
-        if any(width < 1 for width in self.hidden_sizes):
-            raise ValueError(f"hidden_sizes must be at least 1 each, got {self.hidden_sizes}.")
-
-    @property
-    def batch_size(self) -> int:
-        """Samples per rollout, T x B."""
-        return self.num_envs * self.rollout_length
-
-
-@struct.dataclass
-class PPOHyperparams(ApplicabilityHyperparams, SymmetryHyperparams):
-    """Traced settings: sweep, vmap and change them at no compilation.
-
-    Attributes:
-      learning_rate: Adam's step size.
-      gamma: discount factor per step, in [0, 1].
-      gae_lambda: λ of generalised advantage estimation, in [0, 1].
-      clip_eps: ε of the clipped surrogate and of the clipped value loss.
-      ent_coef: weight of the entropy bonus.
-      vf_coef: weight of the value loss.
-      max_grad_norm: bound on the global norm of a gradient.
-      anneal: share of the learning rate that has gone after `total_steps`; 0 is constant, 1 linear
-        to zero.
-      total_steps: environment steps over which `anneal` acts.
-      applicability_rate, applicability_threshold, applicability_eps, applicability_min_labels: see
-        `ApplicabilityHyperparams`.
-      relax_rate, relax_penalty, exact_decay, free_decay: see `SymmetryHyperparams`.
-    """
-
-    learning_rate: Any = 3e-4
-    gamma: Any = 0.99
-    gae_lambda: Any = 0.95
-    clip_eps: Any = 0.2
-    ent_coef: Any = 0.0
-    vf_coef: Any = 0.5
-    max_grad_norm: Any = 0.5
-    anneal: Any = 0.0
-    total_steps: Any = 1e6
 
 
 @struct.dataclass
@@ -310,6 +203,31 @@ def _per_agent(flag: Array, value: Array) -> Array:
     return jnp.broadcast_to(jnp.reshape(flag, flag.shape + trailing), value.shape)
 
 
+def carry_batch(key: Key, batch: Batch, spec: SymmetrySpec) -> Batch:
+    """Samples carried along random elements; probabilities, values and advantages stay.
+
+        (s, a)  ->  (g·s, g·a)   with  log π(a | s), V(s), A and R
+
+    Where the task has the symmetry, these are samples of the carried policy, π_g(g·a | g·s) =
+    π(a | s), with its own values and advantages. So π_θ(g·a | g·s) / π(a | s) is the importance
+    weight of what was drawn, and clipping holds π_θ near π_g, not near π: towards symmetric. For an
+    exact policy the two are one and nothing changes; for others ratios do not start at 1, and
+    `clip_fraction` counts their asymmetry too. Where the task lacks the symmetry, A and R are off
+    by its mismatch.
+
+    To value carried samples anew by π, for ratios of 1 at the start, would take g·a for draws of π.
+    The gradient is then that at π_g: what of π is not symmetric feels no pull, and drifts.
+
+    Elements are drawn once per update: a sample is compared with one policy through all epochs.
+    """
+    elements = augmentation.draw_elements(key, spec, batch.advantage.shape)
+    return batch._replace(
+        features=augmentation.carry_obs(spec, elements, batch.features),
+        mask=augmentation.carry_mask(spec, elements, batch.mask),
+        latent=augmentation.carry_action(spec, elements, batch.latent),
+    )
+
+
 def make_ppo(env: Any, config: PPOConfig | None = None) -> Algorithm:
     """PPO for one environment.
 
@@ -408,6 +326,9 @@ def _step(
     state, batch, metrics = make_batch(
         dataclasses.replace(state, rollout=end), trajectory, network, config, hparams
     )
+    spec = augmentation.augmenting_spec(env, env_params, network.obs_shape, config)
+    if spec is not None:
+        batch = carry_batch(key, batch, spec)
     state, update_metrics = update(key_update, state, batch, network, config, hparams)
     state = dataclasses.replace(state, iteration=state.iteration + 1)
     metrics |= update_metrics | spread_metrics(state.policy.params)

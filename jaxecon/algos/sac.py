@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxecon.algos import normalise, replay, rollout
+from jaxecon.algos.augmentation import augmenting_spec, carry_window, draw_elements
 from jaxecon.algos.base import Algorithm
 from jaxecon.algos.evaluation import evaluate_policy
 from jaxecon.algos.off_policy import agent_axes, features_of, init_buffer
@@ -28,6 +29,7 @@ from jaxecon.algos.sac_update import METRICS, Learner, init_learner, make_batch,
 from jaxecon.algos.symmetry import spread_metrics
 from jaxecon.envs.wrappers import refuse_gymnax_wrapper
 from jaxecon.networks.continuous import ActorTwinCritic, make_actor_twin_critic
+from jaxecon.symmetry import SymmetrySpec
 from jaxecon.types import Array, Key, Metrics, PyTree
 
 
@@ -117,10 +119,16 @@ class Inputs(NamedTuple):
     bits: Array  # uint32 [U, M] of the draws from the buffer
     learning_noise: Array  # [U, 2, M, ..., D] of the next actions and of the actor's own
     num_steps: Array  # () environment steps taken when the cycle ends
+    elements: PyTree  # int32 [U, M] along which transitions are carried; None if they are not
 
 
 def _inputs(
-    key: Key, env: Any, config: SACConfig, network: ActorTwinCritic, state: SACState
+    key: Key,
+    env: Any,
+    config: SACConfig,
+    network: ActorTwinCritic,
+    spec: SymmetrySpec | None,
+    state: SACState,
 ) -> Inputs:
     """Randomness of an iteration's cycles, leaves [num_cycles, ...]."""
     key_noise, key_envs, key_bits, key_learning = jax.random.split(key, 4)
@@ -135,6 +143,7 @@ def _inputs(
         bits=jax.random.bits(key_bits, draws),
         learning_noise=network.head.noise(key_learning, (*draws[:2], 2, draws[2], *agents)),
         num_steps=before + passed,
+        elements=None if spec is None else draw_elements(key, spec, draws),
     )
 
 
@@ -148,16 +157,17 @@ def _step(
 ) -> tuple[SACState, dict[str, Any]]:
     """Act and learn in turn for `rollout_length` steps of each environment."""
     network = _network(env, config, env_params)
+    spec = augmenting_spec(env, env_params, network.obs_shape, config)
 
     def cycle(state: SACState, inputs: Inputs) -> tuple[SACState, tuple]:
         state, trajectory, totals = _collect(state, inputs, env, env_params, network, config)
-        state, metrics = _learn(state, inputs, network, config, hparams)
+        state, metrics = _learn(state, inputs, network, spec, config, hparams)
         obs = trajectory.obs if config.normalise_observations else None
         return state, (metrics, totals, obs)
 
     obs: Array
     metrics: Metrics
-    inputs = _inputs(key, env, config, network, state)
+    inputs = _inputs(key, env, config, network, spec, state)
     state, (metrics, totals, obs) = jax.lax.scan(cycle, state, inputs)
     metrics = jax.tree.map(jnp.mean, metrics)
     metrics |= spread_metrics(state.learner.params)
@@ -212,12 +222,15 @@ def _learn(
     state: SACState,
     inputs: Inputs,
     network: ActorTwinCritic,
+    spec: SymmetrySpec | None,
     config: SACConfig,
     hparams: SACHyperparams,
 ) -> tuple[SACState, Metrics]:
     """`num_updates` gradient steps, or none before learning starts."""
     slot = replay.draw_uniform(jnp.reshape(inputs.bits, -1), state.replay)
     window = replay.read_windows(state.replay, slot, config.n_step, hparams.gamma)
+    if spec is not None:
+        window = carry_window(spec, jnp.reshape(inputs.elements, -1), window)
     per_update = lambda x: jnp.reshape(x, (*inputs.bits.shape, *x.shape[1:]))
     windows: replay.Window = jax.tree.map(per_update, window)
 

@@ -22,11 +22,14 @@ class SACConfig(OffPolicyConfig):
       network: "mlp", or "exact", "relaxed" or "rpp" where the environment declares a symmetry, see
         `networks.continuous`.
       num_banks: filter banks of equivariant layers.
+      augment: carry each transition that is drawn along a random element of the group that the
+        environment declares, see `algos.augmentation`.
     """
 
     num_updates: int = 10
     network: str = "mlp"
     num_banks: int = 1
+    augment: bool = False
 
     def __post_init__(self):
         super().__post_init__()

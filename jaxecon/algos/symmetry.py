@@ -40,9 +40,11 @@ class SymmetryHyperparams:
 def check_network(config: Any) -> None:
     """Raise ValueError for settings that a network does not go with."""
     require_count("num_banks", config.num_banks)
-    if config.network in EQUIVARIANT and config.normalise_observations:
+    is_equivariant = config.network in EQUIVARIANT
+    if config.normalise_observations and (is_equivariant or config.augment):
+        what = f'network "{config.network}"' if is_equivariant else "augment"
         raise ValueError(
-            f'normalise_observations must be False with network "{config.network}", got True: '
+            f"normalise_observations must be False with {what}, got True: "
             "scaling each coordinate by itself breaks the symmetry. Scale in the environment, "
             "alike for all coordinates that the group mixes."
         )

@@ -10,13 +10,13 @@ import numpy as np
 from jaxecon.networks.heads import Head, SimplexHead, make_head, mask_logits
 from jaxecon.networks.layers import ACTIVATIONS, orthogonal_kernels
 from jaxecon.networks.mlp import MLP
-from jaxecon.networks.sets import DeepSets, output_for, set_shapes
+from jaxecon.networks.sets import SETS, DeepSets, output_for, set_shapes
 from jaxecon.networks.symmetric import EQUIVARIANT, Body, equivariant_body, symmetry_of
 from jaxecon.suggest import unknown_name
 from jaxecon.symmetry import trivial
 from jaxecon.types import Array, Key, PyTree
 
-NETWORKS = ("mlp", "sets", "relaxed_sets", *EQUIVARIANT)
+NETWORKS = ("mlp", *SETS, *EQUIVARIANT)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -100,7 +100,8 @@ def make_actor_critic(
         channels per group element, see `networks.counting.matched_sizes`.
       activation: name in `ACTIVATIONS`.
       network: "mlp"; "sets" for one whose weights are shared by the elements of a set and which
-        knows no order among them, or "relaxed_sets" with a gain for each: the environment then
+        knows no order among them, "relaxed_sets" with a gain for each, or "shared" for an actor
+        that scores each element by itself, beside the critic of "sets": the environment then
         offers `split_observation`, see `networks.sets`. "exact", "relaxed" or "rpp" for a policy
         that keeps, nearly keeps or may leave the symmetry that the environment declares, see
         `networks.symmetric`: the mean action moves along with the observation, its deviations are
@@ -108,8 +109,8 @@ def make_actor_critic(
       num_banks: filter banks of equivariant layers.
 
     Raises:
-      ValueError: unknown activation or network, observations that are not of a set, or no declared
-        symmetry, or one that does not fit the spaces.
+      ValueError: unknown activation or network, observations that are not of a set, actions that
+        "shared" has no scores for, or no declared symmetry, or one that does not fit the spaces.
       TypeError: observations are not one array, or the action space has no distribution.
     """
     if activation not in ACTIVATIONS:
@@ -127,7 +128,7 @@ def make_actor_critic(
     if network in EQUIVARIANT:
         return _under_symmetry(env, *shape, network, num_banks)
     if network != "mlp":
-        return _over_sets(env, action_space, *shape, network == "relaxed_sets")
+        return _over_sets(env, action_space, *shape, network)
     return ActorCritic(
         head=head,
         actor=MLP(hidden_sizes, head.num_outputs, activation, 0.01),
@@ -144,21 +145,31 @@ def _over_sets(
     obs_shape: tuple[int, ...],
     hidden_sizes: tuple[int, ...],
     activation: str,
-    has_gains: bool,
+    network: str,
 ) -> ActorCritic:
-    """Actor whose actions follow the order of the elements, and critic that does not see it."""
+    """Actor whose actions follow the order of the elements, and critic that does not see it.
+
+    The critic pools also where the actor does not: it takes no part in acting.
+    """
     if not hidden_sizes:
-        raise ValueError('hidden_sizes must have at least one width for network "sets", got ().')
-    split, num_elements, num_globals, num_features = set_shapes(env, obs_shape)
-    output = output_for(action_space, num_elements)
+        raise ValueError(
+            f'hidden_sizes must have at least one width for network "{network}", got ().'
+        )
+    split, num_elements, num_globals, num_features = set_shapes(env, obs_shape, network)
+    output, pools = output_for(action_space, num_elements), network != "shared"
+    if output == "set" and not pools:
+        raise ValueError(
+            f'network must be "sets" for {env.name}, whose actions are of its {num_elements} '
+            'elements as a whole, got "shared", which scores each by itself.'
+        )
     if isinstance(head, SimplexHead) and output == "shares":
         head = dataclasses.replace(head, reference_first=True)
     num_outputs = head.num_outputs if output == "set" else 1
     shape = (split, num_globals, num_features, hidden_sizes)
-    gains = num_elements if has_gains else 0
+    gains = num_elements if network == "relaxed_sets" else 0
     return ActorCritic(
         head=head,
-        actor=DeepSets(*shape, num_outputs, output, activation, 0.01, gains),
+        actor=DeepSets(*shape, num_outputs, output, activation, 0.01, gains, pools),
         critic=DeepSets(*shape, 1, "set", activation, 1.0, gains),
         obs_shape=obs_shape,
         num_log_std=num_outputs,

@@ -17,6 +17,7 @@ from jaxecon.envs import base
 from jaxecon.networks.layers import ACTIVATIONS, Dense
 from jaxecon.types import Array
 
+SETS = ("sets", "relaxed_sets", "shared")
 Output = Literal["set", "elements", "shares"]
 Split = Callable[[Array], tuple[Array, Array]]
 
@@ -29,6 +30,12 @@ class DeepSets(nn.Module):
         elements:  u_i = B ψ([h_i, c])       [..., N], equivariant
         shares:    u_i - A c                 [..., N], log ratios to a part that is kept back
 
+    Without pooling there is no term between elements, and each has a score of its own:
+
+        elements, shares:  u_i = B h_i       [..., N]
+
+    As log ratios these keep back a constant part: minus the bias of B is its logit.
+
     Attributes:
       split: observations [..., F] to (g [..., G], x [..., N, K]).
       num_globals, num_features: G and K.
@@ -40,8 +47,12 @@ class DeepSets(nn.Module):
       gains: N for a network with one gain per element before each layer that φ, ψ and B apply to
         elements: a relaxed symmetry, exact while the gains `relax_w` are equal, as they start. 0
         for none, and weights that do not depend on N.
+      pools: False for scores without a term between elements; not for output "set".
 
-    Source: Zaheer et al. (2017), Deep Sets, Advances in Neural Information Processing Systems 30.
+    Sources: Zaheer et al. (2017), Deep Sets, Advances in Neural Information Processing Systems 30;
+    Jiang, Xu & Liang (2017), A Deep Reinforcement Learning Framework for the Financial Portfolio
+    Management Problem, arXiv 1706.10059, for scores without pooling ("identical independent
+    evaluators") and their bias of cash.
     """
 
     split: Split
@@ -53,17 +64,18 @@ class DeepSets(nn.Module):
     activation: str = "tanh"
     output_scale: float = 1.0
     gains: int = 0
+    pools: bool = True
 
     def kernels(self, num_inputs: int) -> list[tuple[tuple[int, int], float]]:
         """Shape and gain of each layer's kernel, in order; the number of inputs plays no part."""
         width = self.hidden_sizes[-1]
         widths = [self.num_globals + self.num_features, *self.hidden_sizes]
         hidden = list(itertools.pairwise(widths))
-        hidden.append((width + self.num_globals, width))
-        last = [] if self.output == "elements" else [(width, self.num_outputs)]
-        if self.output != "set":
-            hidden.append((2 * width, width))
-            last.append((width, 1))
+        last = [] if self.output == "set" else [(width, 1)]
+        if self.pools:
+            hidden.append((width + self.num_globals, width))
+            hidden += [] if self.output == "set" else [(2 * width, width)]
+            last = last if self.output == "elements" else [(width, self.num_outputs), *last]
         scales = [Dense.scale] * len(hidden) + [self.output_scale] * len(last)
         return list(zip(hidden + last, scales, strict=True))
 
@@ -75,6 +87,8 @@ class DeepSets(nn.Module):
         encoded = _beside(encoded, shared)
         for size in self.hidden_sizes:
             encoded = activate(Dense(size)(self._gained(encoded)))
+        if not self.pools:
+            return Dense(1, self.output_scale)(encoded)[..., 0]
         pooled = jnp.concatenate([jnp.mean(encoded, axis=-2), shared], axis=-1)
         context = activate(Dense(width)(pooled))
         if self.output == "set":
@@ -108,8 +122,13 @@ def _beside(rows: Array, shared: Array) -> Array:
     return jnp.concatenate([rows, repeated], axis=-1)
 
 
-def set_shapes(env: Any, obs_shape: tuple[int, ...]) -> tuple[Split, int, int, int]:
+def set_shapes(env: Any, obs_shape: tuple[int, ...], network: str) -> tuple[Split, int, int, int]:
     """(split, N, G, K) of an environment whose observations describe a set.
+
+    Args:
+      env: an environment.
+      obs_shape: of its observations.
+      network: name in `SETS`, for messages.
 
     Raises:
       ValueError: it has no `split_observation`.
@@ -117,8 +136,8 @@ def set_shapes(env: Any, obs_shape: tuple[int, ...]) -> tuple[Split, int, int, i
     split = getattr(env, "split_observation", None)
     if split is None:
         raise ValueError(
-            f'network must be "mlp" for {env.name}, got "sets", which needs an environment with '
-            "split_observation(obs) -> (globals [..., G], features [..., N, K])."
+            f'network must be "mlp" for {env.name}, got "{network}", which needs an '
+            "environment with split_observation(obs) -> (globals [..., G], features [..., N, K])."
         )
     shared, rows = jax.eval_shape(split, jax.ShapeDtypeStruct(obs_shape, jnp.float32))
     return split, rows.shape[-2], shared.shape[-1], rows.shape[-1]

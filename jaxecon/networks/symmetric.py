@@ -57,12 +57,12 @@ def equivariant_body(
     return ResidualPathway(exact, MLP(widths, output.dimension, activation, output_scale))
 
 
-def symmetry_of(env: Any, network: str, num_features: int, head: Head) -> SymmetrySpec:
+def symmetry_of(env: Any, network: str | None, num_features: int, head: Head) -> SymmetrySpec:
     """The symmetry that an environment declares, checked against its spaces.
 
     Args:
       env: an environment.
-      network: name in `EQUIVARIANT`, for messages.
+      network: name in `EQUIVARIANT`, for messages; None where samples are augmented instead.
       num_features: entries of one agent's flat observation.
       head: its action distribution.
 
@@ -72,19 +72,25 @@ def symmetry_of(env: Any, network: str, num_features: int, head: Head) -> Symmet
     declared = getattr(env, "symmetry", None)
     spec = None if declared is None else declared()
     if spec is None:
+        wrong = _wrong(network, '"mlp"', env.name)
         raise ValueError(
-            f'network must be "mlp" for {env.name}, got "{network}", which needs an environment '
-            "that declares its symmetry: give it symmetry() -> jaxecon.symmetry.SymmetrySpec."
+            f"{wrong}, which needs an environment that declares its symmetry: give it symmetry() "
+            "-> jaxecon.symmetry.SymmetrySpec."
         )
     if isinstance(head, SimplexHead):
-        raise ValueError(
-            f'network must be "mlp" or "sets" for the shares of {env.name}, got "{network}", which '
-            "needs a Box, Ball or Discrete action space."
-        )
+        wrong = _wrong(network, '"mlp" or "sets"', f"the shares of {env.name}")
+        raise ValueError(f"{wrong}, which needs a Box, Ball or Discrete action space.")
     spec.check_sizes(num_features, head.num_outputs, isinstance(head, CategoricalHead))
     if isinstance(head, SquashedNormalHead):
         _check_box(spec.action_rep, head)
     return spec
+
+
+def _wrong(network: str | None, others: str, where: str) -> str:
+    """Start of a message: which setting does not go where, and what would."""
+    if network is None:
+        return f"augment must be False for {where}, got True"
+    return f'network must be {others} for {where}, got "{network}"'
 
 
 def _check_box(rep: Representation, head: SquashedNormalHead) -> None:

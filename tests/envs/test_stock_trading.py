@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxecon.algos import PPOConfig, make_ppo
 from jaxecon.data import MarketData, Prices, synthetic_market, synthetic_prices
 from jaxecon.data.market import FIELDS
 from jaxecon.envs import make
@@ -18,6 +19,7 @@ from jaxecon.envs.trading import make_stock_trading
 from jaxecon.envs.trading.baselines import run_oracle
 from jaxecon.envs.trading.stocks import StockTrading
 from jaxecon.envs.trading.windows import history_length, normalised_windows
+from jaxecon.networks.sets import SETS
 
 KEY = jax.random.key(0)
 NUM_ASSETS, NUM_DAYS, FIRST = 3, 180, 60
@@ -224,6 +226,9 @@ def test_the_observation_by_hand():
         market = [50 * volatility.mean(), 1 - np.abs(held).sum(), 1 - steps / 252]
         np.testing.assert_allclose(seen[39:], market, atol=1e-5)
     assert obs.shape == env.observation_space(env_params).shape
+    shared, rows = env.split_observation(later[5:7])
+    np.testing.assert_array_equal(shared, later[5:7, 39:])
+    np.testing.assert_array_equal(rows[1, 2], [*later[6, 2:36:3], held[2]])
 
 
 def test_windows_do_not_depend_on_the_unit_of_prices_and_shift_with_time():
@@ -277,6 +282,24 @@ def test_relabelling_assets_is_exact(mode):
             (first, seen), (second, expected) = carried(env, params, shift, state, action)
             np.testing.assert_allclose(first, second, atol=1e-9)  # float64
             np.testing.assert_allclose(seen, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", SETS)
+def test_ppo_reads_the_assets_as_a_set(kind):
+    mode = "long_only" if kind == "shared" else "long_short"
+    env, env_params = build(mode=mode)
+    algorithm = make_ppo(env, PPOConfig(2, 4, 1, 1, hidden_sizes=(4,), network=kind))
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def run(key, env_params):
+        state = algorithm.init(key, env_params, algorithm.hparams)
+        after, metrics = algorithm.step(key, state, env_params, algorithm.hparams)
+        return state.policy.params, after.policy.params, metrics
+
+    before, after, metrics = run(KEY, env_params)
+    assert jnp.isfinite(metrics["policy_loss"])
+    assert not np.array_equal(*(x["actor"]["Dense_1"]["kernel"] for x in (before, after)))
+    assert after["log_std"].shape == (1,)
 
 
 def test_changing_signs_breaks_by_convexity_fee_and_drifted_weights_alone():

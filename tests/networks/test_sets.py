@@ -1,5 +1,7 @@
 """Networks over sets: relabelling the elements relabels what is done to them, and nothing else."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,15 +10,19 @@ import pytest
 from jaxecon.algos import PPOConfig, make_ppo
 from jaxecon.envs.allocation.env import SequentialAllocation
 from jaxecon.envs.games.cournot import Cournot
+from jaxecon.envs.trading import PortfolioTrading
 from jaxecon.networks import make_actor_critic
+from jaxecon.networks.sets import SETS
 
 ORDER = np.array([3, 0, 4, 1, 2])
 ACTIONS = ("lambda", "per_agent_lambda", "simplex", "levels")
+PER_ELEMENT = ("per_agent_lambda", "simplex")
+CASES = [(action, "sets") for action in ACTIONS] + [(action, "shared") for action in PER_ELEMENT]
 
 
-def network_for(action, num_agents):
+def network_for(action, num_agents, network="sets"):
     env = SequentialAllocation(num_agents_served=num_agents, num_steps=6, action=action)
-    return env, make_actor_critic(env, env.default_params, (8, 8), network="sets")
+    return env, make_actor_critic(env, env.default_params, (8, 8), network=network)
 
 
 def relabel(obs, order):
@@ -32,9 +38,9 @@ def loud(params, key):
     return jax.tree.unflatten(treedef, noisy)
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_relabelling_agents_relabels_actions(action, key):
-    env, network = network_for(action, 5)
+@pytest.mark.parametrize(("action", "kind"), CASES)
+def test_relabelling_agents_relabels_actions(action, kind, key):
+    env, network = network_for(action, 5, kind)
     params = loud(network.init(key), key)
     obs = jax.random.uniform(key, (7, 35))
     seen = [network.features(x) for x in (obs, relabel(obs, ORDER))]
@@ -49,7 +55,7 @@ def test_relabelling_agents_relabels_actions(action, key):
     assert all(env.action_space(env.default_params).contains(row) for row in actions[1])
 
 
-@pytest.mark.parametrize("action", ["per_agent_lambda", "simplex"])
+@pytest.mark.parametrize("action", PER_ELEMENT)
 def test_relabelling_noise_relabels_draws_at_equal_density(action, key):
     _, network = network_for(action, 5)
     params = loud(network.init(key), key)
@@ -78,9 +84,46 @@ def test_weights_do_not_depend_on_the_number_of_agents(action, key):
         np.testing.assert_allclose(*values, rtol=1e-5)
 
 
-@pytest.mark.parametrize("action", ACTIONS)
-def test_kernels_are_those_that_the_layers_ask_for(action, key):
-    _, network = network_for(action, 5)
+@pytest.mark.parametrize("action", PER_ELEMENT)
+def test_a_shared_score_sees_one_element_and_the_critic_all(action, key):
+    obs = jax.random.uniform(key, (7, 35))
+    moved = obs.at[:, 5 + 6 * 2 : 5 + 6 * 3].add(1.0)  # agent 2
+    others = np.array([0, 1, 3, 4])
+
+    def scores(kind):
+        _, network = network_for(action, 5, kind)
+        params = loud(network.init(key), key)
+        values = [network.value(params, x) for x in (obs, moved)]
+        assert np.abs(values[0] - values[1]).min() > 1e-4
+        return [np.asarray(network.policy(params, x)[0]) for x in (obs, moved)]
+
+    before, after = scores("shared")
+    np.testing.assert_array_equal(before[:, others], after[:, others])
+    assert np.abs(before[:, 2] - after[:, 2]).min() > 1e-4
+    before, after = scores("sets")
+    assert np.abs(before - after)[:, others].min() > 0.0, "pooling lets all see the change"
+
+
+def test_the_bias_of_a_score_is_minus_the_logit_of_what_is_kept(key):
+    _, network = network_for("simplex", 5, "shared")
+    params = loud(network.init(key), key)
+    features = jax.random.uniform(key, (7, 35))
+
+    def odds(params):
+        """Of each element's share against what is kept back, [7, 5]."""
+        shares = network.head.to_action(network.head.mode(network.policy(params, features)))
+        return shares[:, 1:] / shares[:, :1]
+
+    before, layers = odds(params), params["actor"]
+    assert set(layers) == {"Dense_0", "Dense_1", "Dense_2"}, "one perceptron, and nothing beside it"
+    last = layers["Dense_2"] | {"bias": layers["Dense_2"]["bias"] - 0.5}
+    after = odds(params | {"actor": layers | {"Dense_2": last}})
+    np.testing.assert_allclose(after, before * np.exp(-0.5), rtol=1e-5)  # float32
+
+
+@pytest.mark.parametrize(("action", "kind"), CASES)
+def test_kernels_are_those_that_the_layers_ask_for(action, kind, key):
+    _, network = network_for(action, 5, kind)
     for body, params in ((network.actor, "actor"), (network.critic, "critic")):
         asked = jax.eval_shape(body.init, key, jnp.zeros((1, 35)))["params"]
         assert jax.tree.map(jnp.shape, asked) == jax.tree.map(jnp.shape, network.init(key)[params])
@@ -99,6 +142,23 @@ def test_ppo_trains_over_sets(key):
     assert after.policy.params["log_std"].shape == (1,)
 
 
+@pytest.mark.parametrize("kind", SETS)
+def test_ppo_learns_shares_of_a_portfolio(kind, key):
+    env = PortfolioTrading(num_assets=3, lookback=2)
+    config = PPOConfig(2, 4, 1, 1, hidden_sizes=(4,), network=kind)
+    algorithm = make_ppo(env, config)
+
+    @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+    def run(key, env_params):
+        state = algorithm.init(key, env_params, algorithm.hparams)
+        after, metrics = algorithm.step(key, state, env_params, algorithm.hparams)
+        return state.policy.params, after.policy.params, metrics
+
+    before, after, metrics = run(key, env.default_params)
+    assert jnp.isfinite(metrics["policy_loss"])
+    assert not np.array_equal(*(x["actor"]["Dense_1"]["kernel"] for x in (before, after)))
+
+
 def test_what_is_no_set_is_refused():
     env = Cournot()
     with pytest.raises(ValueError, match='network must be "mlp" for Cournot-v0'):
@@ -108,3 +168,5 @@ def test_what_is_no_set_is_refused():
     env = SequentialAllocation(num_agents_served=3)
     with pytest.raises(ValueError, match="at least one width"):
         make_actor_critic(env, env.default_params, (), network="sets")
+    with pytest.raises(ValueError, match=r'must be "sets" .* 5 elements as a whole, got "shared"'):
+        network_for("lambda", 5, "shared")

@@ -170,6 +170,14 @@ class PortfolioTrading(base.Environment):
         returns = RETURN_SCALE * jnp.log(window[1:] / window[:-1])  # [lookback, A]
         return jnp.concatenate([returns.reshape(-1), state.weights])
 
+    def split_observation(self, obs: Array) -> tuple[Array, Array]:
+        """(weight of cash [..., 1], each asset's returns and weight [..., A, lookback + 1])."""
+        size = self.lookback * self.num_assets
+        returns, cash, weights = jnp.split(obs, [size, size + 1], axis=-1)
+        returns = jnp.reshape(returns, (*returns.shape[:-1], self.lookback, self.num_assets))
+        rows = jnp.concatenate([returns, weights[..., None, :]], axis=-2)
+        return cash, jnp.swapaxes(rows, -1, -2)
+
     def is_truncated(self, state: EnvState, params: EnvParams) -> Array:
         """Whether the time limit or the last day of the range has come."""
         return is_over(state.time, state.day, params)

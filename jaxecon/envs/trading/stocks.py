@@ -1,13 +1,11 @@
 """Trading stocks long and short, with what is seen and done laid out for symmetric networks."""
 
 import dataclasses
-import functools
 from typing import Any, Literal, get_args
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 
 from jaxecon.data import synthetic_prices
@@ -23,11 +21,11 @@ from jaxecon.envs.trading.economy import (
     start_day,
     whole_range_params,
 )
-from jaxecon.envs.trading.planted_symmetry import signed_shifts
 from jaxecon.envs.trading.portfolio import RETURN_SCALE
+from jaxecon.envs.trading.relabelling import carried_market, relabelling
 from jaxecon.envs.trading.windows import NUM_SCALES, history_length, normalised_windows
 from jaxecon.suggest import unknown_name
-from jaxecon.symmetry import Block, Representation, SymmetrySpec, act, cyclic, permutation, trivial
+from jaxecon.symmetry import Block, Representation, SymmetrySpec, act, trivial
 from jaxecon.types import Array, Key
 
 Mode = Literal["long_short", "long_only"]
@@ -87,7 +85,8 @@ class StockTrading(SymmetricEnvironment):
     than today enters.
 
     Symmetry: shifts of the assets around a circle, and in mode "long_short" a change of all signs.
-    Relabelling is exact where assets differ in nothing but their past. The change of signs is not:
+    Relabelling, by shifts or in any order, is exact where assets differ in nothing but their past;
+    networks over sets read `split_observation` and keep all of it. The change of signs is not:
     simple returns, and with them wealth and drifted weights, move by exp(x) - 1 and not by x, and
     drift and fees have a direction.
 
@@ -153,8 +152,7 @@ class StockTrading(SymmetricEnvironment):
 
     @property
     def _representation(self) -> Representation:
-        is_signed = self.mode == "long_short"
-        return signed_shifts(self.num_assets) if is_signed else shifts(self.num_assets)
+        return relabelling(self.num_assets, is_signed=self.mode == "long_short")
 
     def action_space(self, params: EnvParams) -> base.Box:
         """Wishes, [N] in [-1, 1]."""
@@ -247,6 +245,12 @@ class StockTrading(SymmetricEnvironment):
         market = jnp.stack([RETURN_SCALE * jnp.mean(volatility), spare, left])
         return jnp.concatenate([jnp.reshape(windows, (-1,)), risky, market])
 
+    def split_observation(self, obs: Array) -> tuple[Array, Array]:
+        """(the market [..., 3], each asset's windows and weight [..., N, W + 4 V + 1]) of `obs`."""
+        rows, market = jnp.split(obs, [self.num_vectors * self.num_assets], axis=-1)
+        rows = jnp.reshape(rows, (*rows.shape[:-1], self.num_vectors, self.num_assets))
+        return market, jnp.swapaxes(rows, -1, -2)
+
     def is_terminated(self, state: EnvState, params: EnvParams) -> Array:
         """Whether the investor is ruined."""
         return state.wealth < jnp.asarray(params.ruin_level, float)
@@ -263,16 +267,7 @@ class StockTrading(SymmetricEnvironment):
 
     def act_on_params(self, element: Array | int, params: EnvParams) -> EnvParams:
         """The history of prices, relabelled, and inverted where signs change."""
-        rep = self._representation
-        relabel = dataclasses.replace(rep, matrices=np.abs(rep.matrices))
-        fee = jnp.broadcast_to(jnp.asarray(params.borrow_fee, float), (self.num_assets,))
-        signal = None if params.signal is None else act(rep, element, params.signal)
-        return params.replace(
-            prices=jnp.exp(act(rep, element, jnp.log(params.prices))),
-            mask=act(relabel, element, params.mask.astype(fee.dtype)) > 0.5,
-            borrow_fee=act(relabel, element, fee),
-            signal=signal,
-        )
+        return carried_market(self._representation, element, params)
 
     def episode_summary(self, state: EnvState, params: EnvParams) -> dict[str, Array]:
         """Performance of the episode so far, see `econ.performance.summarise_performance`."""
@@ -289,9 +284,3 @@ def _drift_or_ruin(weights: Array, gross: Array) -> tuple[Array, Array]:
     is_ruin = jnp.sum(weights * gross) < LEAST_GROWTH
     rest = jnp.zeros_like(weights).at[0].set(LEAST_GROWTH / gross[0])
     return portfolio.drift(jnp.where(is_ruin, rest, weights), gross)
-
-
-@functools.cache
-def shifts(num_assets: int) -> Representation:
-    """C_N on N assets by shifts around a circle."""
-    return permutation(cyclic(num_assets))
