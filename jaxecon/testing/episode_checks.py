@@ -72,7 +72,7 @@ def _expect_first_state(probe: Probe, turn: Transition, env_params: Any) -> None
         mend="let Environment.step reset, and start state.time at 0",
     )
     _, key_reset = jax.random.split(turn.key)
-    probe.plain_reset(key_reset)  # skips wrappers, which split keys their own way
+    probe.require_own_transition()  # wrappers split keys their own way
     first = probe.reset(key_reset, env_params)
     difference = first_difference((turn.obs, turn.next_state), first)
     expect(

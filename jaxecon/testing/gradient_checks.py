@@ -71,7 +71,17 @@ def rollout_gradients(probe: Probe) -> dict[str, dict[str, PyTree]]:
             jnp.asarray(x) for x, is_float in zip(leaves, floats, strict=True) if is_float
         ],
     }
-    gradients = jax.jit(jax.jacrev(outputs))(inputs)
+
+    @jax.jit
+    def pull(inputs: dict[str, PyTree], weights: dict[str, Array]) -> dict[str, PyTree]:
+        return jax.vjp(outputs, inputs)[1](weights)[0]
+
+    # one program run for each output; the batched one of `jax.jacrev` takes longer to compile
+    found = jax.eval_shape(outputs, inputs)
+    gradients = {}
+    for name in found:
+        weights = {k: jnp.full(out.shape, k == name, out.dtype) for k, out in found.items()}
+        gradients[name] = pull(inputs, weights)
     names = [jax.tree_util.keystr(p) for (p, _), f in zip(with_paths, floats, strict=True) if f]
     for each in gradients.values():
         each["env_params"] = dict(zip(names, each["env_params"], strict=True))

@@ -127,6 +127,16 @@ class Probe:
         env_params = self.env_params if env_params is None else env_params
         return self.env.step_env(key_step, turn.state, turn.action, env_params)
 
+    @functools.cached_property
+    def first_plain_reset(self) -> tuple:
+        """`plain_reset` under the probe's own key, worked out once."""
+        return self.plain_reset(self.key)
+
+    @functools.cached_property
+    def first_plain_steps(self) -> list[tuple]:
+        """`plain_step` of the first three transitions, worked out once."""
+        return [self.plain_step(turn) for turn in self.transitions[:3]]
+
     def require_own_transition(self) -> None:
         """Raise `NotApplicable` for gymnax wrappers, which wrap `reset` and `step` alone."""
         if isinstance(self.env, purerl.GymnaxWrapper):
@@ -168,18 +178,25 @@ def follow(value: Any, keys: tuple) -> Any:
     return value
 
 
-def membership_problem(space: Any, values: list, what: str) -> str | None:
-    """What keeps one of `values` from being a member of `space`, or None if nothing does."""
+def membership_problem(space: Any, values: dict[str, list]) -> str | None:
+    """What keeps one of `values`, lists by what they are, from being a member of `space`, or None.
+
+    One compiled program judges all values of a leaf.
+    """
     for label, keys, leaf in leaf_spaces(space):
-        parts = [follow(value, keys) for value in values]
-        for part in parts:
+        parts = [
+            (what, index, follow(value, keys))
+            for what, members in values.items()
+            for index, value in enumerate(members)
+        ]
+        for what, _, part in parts:
             if np.shape(part) != tuple(leaf.shape) or part.dtype != leaf.dtype:
                 wanted = f"{jnp.dtype(leaf.dtype).name}{list(leaf.shape)}"
                 return f"{what}{label} is {part.dtype}{list(np.shape(part))}, not {wanted}"
-        inside = np.asarray(jax.vmap(leaf.contains)(jnp.stack(parts)))
+        inside = np.asarray(jax.jit(jax.vmap(leaf.contains))(np.stack([p for *_, p in parts])))
         if not inside.all():
-            index = int(np.argmin(inside))
-            return f"{what}{label} number {index} is {np.asarray(parts[index])}, outside {leaf}"
+            what, index, part = parts[int(np.argmin(inside))]
+            return f"{what}{label} number {index} is {np.asarray(part)}, outside {leaf}"
     return None
 
 

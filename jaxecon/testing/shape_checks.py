@@ -88,14 +88,13 @@ def check_spaces_contain(probe: Probe) -> None:
         "step obs": [turn.obs for turn in probe.transitions],
         "final_observation": [turn.info["final_observation"] for turn in probe.transitions],
     }
-    for what, values in observations.items():
-        problem = membership_problem(space, values, what)
-        expect(
-            problem is None,
-            seen=problem,
-            expected=f"a member of {space}",
-            mend="widen or retype observation_space, or clip and cast in observe",
-        )
+    problem = membership_problem(space, observations)
+    expect(
+        problem is None,
+        seen=problem,
+        expected=f"a member of {space}",
+        mend="widen or retype observation_space, or clip and cast in observe",
+    )
 
 
 def check_sampled_action(probe: Probe) -> None:
@@ -103,7 +102,7 @@ def check_sampled_action(probe: Probe) -> None:
     env, env_params = probe.env, probe.env_params
     space = env.action_space(env_params)
     samples = [space.sample(key) for key in jax.random.split(probe.key, 8)]
-    problem = membership_problem(space, samples, "sampled action")
+    problem = membership_problem(space, {"sampled action": samples})
     expect(
         problem is None,
         seen=problem,
@@ -172,8 +171,8 @@ def check_steady_info(probe: Probe) -> None:
         mend="let Environment.step assemble info, or add them in your own step",
     )
     steady = _info_signature({k: v for k, v in info.items() if k not in BASE_INFO})
-    for index, turn in enumerate(probe.transitions[:3]):
-        plain = _info_signature(probe.plain_step(turn)[4])
+    for index, step in enumerate(probe.first_plain_steps):
+        plain = _info_signature(step[4])
         expect(
             plain == steady,
             seen=f"plain step {index} has {plain}, compiled steps have {steady}",
@@ -193,11 +192,10 @@ def check_single_precision(probe: Probe) -> None:
     if jax.config.read("jax_enable_x64"):
         raise NotApplicable("double precision is switched on")
     env, env_params = probe.env, probe.env_params
-    obs, state = probe.plain_reset(probe.key)
     values = {
         "env_params": env_params,
-        "reset": (obs, state),
-        "step": probe.plain_step(probe.transitions[0]),
+        "reset": probe.first_plain_reset,
+        "step": probe.first_plain_steps[0],
     }
     for space_name in ("observation_space", "action_space"):
         space = getattr(env, space_name)(env_params)

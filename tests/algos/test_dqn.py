@@ -47,7 +47,7 @@ def task():
         learning_starts=40.0, total_steps=200.0, anneal=0.5, tau=0.5, huber_delta=0.02
     )
     hparams = hparams.replace(max_grad_norm=0.01, epsilon_end=0.2, epsilon_share=1.0)
-    return algorithm, env_params, hparams
+    return algorithm, env_params, jax.tree.map(jnp.float32, hparams)  # one type: one program
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,6 @@ def test_a_seed_reproduces_and_segments_equal_the_uncut_run(task, go, start, key
 def test_every_hyperparameter_has_an_effect_and_none_traces_again(task, go, start, key):
     _, env_params, hparams = task
     run, traces = go
-    hparams = jax.tree.map(jnp.float32, hparams)
 
     def learner(hparams):
         return run(key, start, env_params, hparams, 0, 4)[0].learner
@@ -141,7 +140,9 @@ def test_vmap_over_seeds_and_hyperparameters_equals_single_runs(
 def test_nothing_is_learned_before_learning_starts(task, go, start, key):
     _, env_params, hparams = task
     run, _ = go
-    state, metrics = run(key, start, env_params, hparams.replace(learning_starts=64.0), 0, 2)
+    state, metrics = run(
+        key, start, env_params, hparams.replace(learning_starts=jnp.float32(64.0)), 0, 2
+    )
     # two iterations are 8 blocks of 8 steps, and the last reaches 64 with its two updates
     assert state.learner.num_updates == 2
     assert metrics["epsilon"] > 0.0

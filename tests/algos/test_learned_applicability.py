@@ -27,7 +27,8 @@ ALL = tuple(range(6))
 @functools.cache
 def program(config, learner):
     algorithm = learner(ENV, config)
-    return jax.jit(algorithm.init), jax.jit(algorithm.step), algorithm.hparams
+    hparams = jax.tree.map(jnp.float32, algorithm.hparams)  # one type whatever a test changes
+    return jax.jit(algorithm.init), jax.jit(algorithm.step), hparams
 
 
 def run(config, learner=make_ppo, num_iterations=3, **changes):
@@ -46,14 +47,25 @@ def chooser(mode="learned", known=()):
     return choosing.make_chooser(ENV, config, PARAMS)
 
 
+@functools.cache
 def some_states():
-    obs, states = jax.vmap(ENV.reset_env, (0, None))(jax.random.split(jax.random.key(5), 4), PARAMS)
-    return obs, states, jax.vmap(ENV.action_mask, (0, None))(states, PARAMS)
+    @jax.jit
+    def draw(keys):
+        obs, states = jax.vmap(ENV.reset_env, (0, None))(keys, PARAMS)
+        return obs, states, jax.vmap(ENV.action_mask, (0, None))(states, PARAMS)
+
+    return draw(jax.random.split(jax.random.key(5), 4))
+
+
+@functools.cache
+def new_model():
+    hparams = make_ppo(ENV, PPO()).hparams
+    init = jax.jit(lambda key, obs: chooser().init(key, obs, hparams).model)
+    return init(jax.random.key(0), some_states()[0])
 
 
 def learned_model(bias=choosing.UNKNOWN, **changes):
-    hparams = make_ppo(ENV, PPO()).hparams
-    model = chooser().init(jax.random.key(0), some_states()[0], hparams).model
+    model = new_model()
     last = dict(model.params["Dense_2"], bias=jnp.full(6, bias))
     return model.replace(params=model.params | {"Dense_2": last}, **changes)
 
@@ -155,9 +167,14 @@ def test_a_saved_model_starts_another_task(tmp_path):
     loaded = load_applicability(path, other, other_params)
     chex.assert_trees_all_equal(loaded, model)
     algorithm = make_ppo(other, PPO(applicability="learned"))
-    for trusted in (False, True):
-        init = reuse_applicability(algorithm, loaded, trusted=trusted).init
-        begun = init(jax.random.key(1), other_params, algorithm.hparams).applicability.model
+
+    @jax.jit
+    def begin(key):
+        reusing = [reuse_applicability(algorithm, loaded, trusted=x) for x in (False, True)]
+        states = [each.init(key, other_params, algorithm.hparams) for each in reusing]
+        return [state.applicability.model for state in states]
+
+    for trusted, begun in zip((False, True), begin(jax.random.key(1)), strict=True):
         chex.assert_trees_all_equal(begun.params, model.params)
         assert (begun.num_labels.sum() > 0) == trusted
 
@@ -187,7 +204,7 @@ def test_a_model_of_other_shapes_is_refused_where_it_is_used():
         (reuse_applicability(wider, model), "must have the layers"),
     ):
         with pytest.raises(ValueError, match=message):
-            reused.init(jax.random.key(0), PARAMS, algorithm.hparams)
+            jax.eval_shape(reused.init, jax.random.key(0), PARAMS, algorithm.hparams)
 
 
 @pytest.mark.parametrize(

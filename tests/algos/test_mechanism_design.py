@@ -131,7 +131,7 @@ def test_vmap_over_seeds_and_weights_equals_single_runs(task, step, init):
     batched = sweep(keys, jax.tree.map(lambda *x: jnp.stack(x), *states), weights)  # [2, 2]
     for i, weight in enumerate(weights):
         for j, (key, state) in enumerate(zip(keys, states, strict=True)):
-            single = step(key, state, env_params, weighted(weight))[1]
+            single = step(key, state, env_params, weighted(float(weight)))[1]  # as other tests do
             for name in ("objective", "exploitability"):
                 # float32 products are summed in another order when batched
                 np.testing.assert_allclose(batched[name][i, j], single[name], rtol=1e-4)

@@ -28,9 +28,24 @@ def task():
     return algorithm, env_params.replace(max_steps_in_episode=7), algorithm.hparams
 
 
+TRACES = []
+
+
 @pytest.fixture(scope="module")
 def run(task):
-    return jax.jit(functools.partial(train, task[0], num_iterations=4, num_evaluations=2))
+    """Compiled `train`; each trace adds to TRACES."""
+
+    def counted(*args):
+        TRACES.append(1)
+        return train(task[0], *args, num_iterations=4, num_evaluations=2)
+
+    return jax.jit(counted)
+
+
+@pytest.fixture(scope="module")
+def start(task):
+    algorithm, env_params, hparams = task
+    return jax.jit(algorithm.init)(jax.random.key(0), env_params, hparams)
 
 
 def test_a_seed_reproduces_bit_for_bit(task, run, key):
@@ -40,26 +55,19 @@ def test_a_seed_reproduces_bit_for_bit(task, run, key):
     assert (other != run(key, env_params, hparams)[1]["evaluation/return"]).any()
 
 
-def test_new_hyperparameters_and_economies_do_not_trace_again(task, key):
-    algorithm, env_params, hparams = task
-    traces = []
-
-    def counted(*args):
-        traces.append(1)
-        return train(algorithm, *args, num_iterations=2)
-
-    run = jax.jit(counted)
+def test_new_hyperparameters_and_economies_do_not_trace_again(task, run, key):
+    _, env_params, hparams = task
     run(key, env_params, hparams)
+    before = len(TRACES)
     names = [name for name in vars(hparams) if name != "total_steps"]
     changed = hparams.replace(**{name: 0.5 * getattr(hparams, name) for name in names})
     run(key, env_params.replace(intercept=20.0), changed)
-    assert len(traces) == 1
+    assert len(TRACES) == before
 
 
-def test_every_hyperparameter_changes_the_result(task, key):
-    algorithm, env_params, hparams = task
-    hparams = hparams.replace(anneal=0.5, ent_coef=0.01, total_steps=200.0, learning_rate=0.01)
-    run = jax.jit(functools.partial(train, algorithm, num_iterations=3))
+def test_every_hyperparameter_changes_the_result(task, run, key):
+    _, env_params, hparams = task
+    hparams = hparams.replace(anneal=0.5, ent_coef=0.01, total_steps=260.0, learning_rate=0.01)
 
     def params(hparams):
         return run(key, env_params, hparams)[0].policy.params
@@ -72,14 +80,13 @@ def test_every_hyperparameter_changes_the_result(task, key):
         assert not all(jax.tree.leaves(same)), f"{name} has no effect"
 
 
-def test_segments_equal_the_uncut_run(task, key):
+def test_segments_equal_the_uncut_run(task, start, key):
     algorithm, env_params, hparams = task
-    state = algorithm.init(key, env_params, hparams)
     go = jax.jit(
         functools.partial(train_iterations, algorithm), static_argnames=("num_iterations",)
     )
-    whole, _ = go(key, state, env_params, hparams, first_iteration=0, num_iterations=6)
-    half, _ = go(key, state, env_params, hparams, first_iteration=0, num_iterations=3)
+    whole, _ = go(key, start, env_params, hparams, first_iteration=0, num_iterations=6)
+    half, _ = go(key, start, env_params, hparams, first_iteration=0, num_iterations=3)
     rest, _ = go(key, half, env_params, hparams, first_iteration=3, num_iterations=3)
     chex.assert_trees_all_equal(whole, rest)
 
@@ -100,15 +107,14 @@ def test_vmap_over_seeds_and_hyperparameters_equals_single_runs(task, run):
             np.testing.assert_allclose(batched[i, j], single["evaluation/quantity"], rtol=1e-3)
 
 
-def test_evaluation_counts_each_environments_first_episode_once(task, key):
-    algorithm, env_params, hparams = task
-    state = algorithm.init(key, env_params, hparams)
-    metrics = algorithm.evaluate(key, state, env_params)
+def test_evaluation_counts_each_environments_first_episode_once(task, start, key):
+    algorithm, env_params, _ = task
+    metrics = jax.jit(algorithm.evaluate)(key, start, env_params)
     assert metrics["length"] == 7.0
     env, _ = jaxecon.make("Cournot-v0")
     action = algorithm.act(
         key,
-        algorithm.policy(state),
+        algorithm.policy(start),
         jnp.zeros((1, *env.observation_space(env_params).shape)),
         None,
         env_params,

@@ -20,16 +20,26 @@ def test_wrapped_environments_pass_the_contract(env_id):
 def test_flattening_joins_every_part_of_an_image(standard_promotion, key):
     env, env_params = jaxecon.make("Breakout-MinAtar")
     flat = wrappers.FlattenObservation(env)
-    obs, state = env.reset_env(key, env_params)
-    flat_obs, _ = flat.reset_env(key, env_params)
+
+    @jax.jit
+    def first_two(key):
+        obs, state = env.reset_env(key, env_params)
+        flat_obs, _ = flat.reset_env(key, env_params)
+        return obs, flat_obs, flat.step_env(key, state, jnp.int32(1), env_params)[0]
+
+    obs, flat_obs, stepped = first_two(key)
     np.testing.assert_array_equal(flat_obs, np.ravel(obs).astype(np.float32))
     assert flat.observation_space(env_params).shape == flat_obs.shape
-    stepped = flat.step_env(key, state, jnp.int32(1), env_params)[0]
     assert stepped.shape == flat_obs.shape
-    algorithm = make_ppo(flat, PPOConfig(num_envs=2, rollout_length=4, num_minibatches=2))
-    state, metrics = jax.jit(algorithm.step)(
-        key, algorithm.init(key, env_params, algorithm.hparams), env_params, algorithm.hparams
-    )
+    config = PPOConfig(num_envs=2, rollout_length=4, num_minibatches=2, hidden_sizes=(4,))
+    algorithm = make_ppo(flat, config)
+
+    @jax.jit
+    def iteration(key):
+        state = algorithm.init(key, env_params, algorithm.hparams)
+        return algorithm.step(key, state, env_params, algorithm.hparams)
+
+    _, metrics = iteration(key)
     assert jnp.isfinite(metrics["value_loss"])
 
 

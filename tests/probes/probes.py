@@ -46,36 +46,33 @@ class Probe(base.Environment):
         return self.observe(key, state, action, params), state, reward, ended, {}
 
 
-@dataclasses.dataclass(frozen=True)
-class ConstantReward(Probe):
-    """One step, reward 1: V = 1."""
-
-    def outcome(self, state, action):
-        return jnp.float32(1.0), jnp.bool_(True)
+@struct.dataclass
+class CaseParams(base.EnvParams):
+    max_steps_in_episode: int = 1
+    case: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
-class SignalReward(Probe):
-    """One step, reward equal to the signal: V(s) = s."""
+class Cases(Probe):
+    """What an action is worth depends on a traced case, so that all cases share one program.
 
-    def outcome(self, state, action):
-        return state.signal, jnp.bool_(True)
+    0: reward 1. 1: the signal. 2: 1 one step after signal -1. 3: 1 for action 1 on signal 1 and
+    0 on -1, else -1. 4: 1 for ever. 5: as 2. Signals start at -1 or 1; after a step they are 1,
+    but redrawn in case 4.
+    """
 
-
-@dataclasses.dataclass(frozen=True)
-class DelayedReward(Probe):
-    """Two steps, reward 1 at the end; the signal is the step: V(-1) = γ, V(1) = 1."""
-
-    default_params = EnvParams(max_steps_in_episode=100)
-
-    def draw(self, key):
-        return jnp.float32(-1.0)
+    default_params = CaseParams()
 
     def step_env(self, key, state, action, params):
         is_last = state.signal > 0
-        state = EnvState(time=state.time + 1, signal=jnp.float32(1.0))
+        match = jnp.where((action == 1) == is_last, 1.0, -1.0)
+        late = jnp.where(is_last, 1.0, 0.0)
+        reward = jnp.stack([1.0, state.signal, late, match, 1.0, late])
+        ended = jnp.stack([True, True, is_last, True, False, is_last])
+        following = jnp.where(params.case == 4, self.draw(key), 1.0)
+        state = EnvState(time=state.time + 1, signal=following)
         obs = self.observe(key, state, action, params)
-        return obs, state, is_last.astype(jnp.float32), is_last, {}
+        return obs, state, reward[params.case], ended[params.case], {}
 
 
 @dataclasses.dataclass(frozen=True)

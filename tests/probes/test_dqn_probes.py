@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import probes
 import pytest
-from flax import struct
 
 from jaxecon.algos import DQNConfig, make_dqn, train
 from jaxecon.algos.dqn import _network
@@ -40,30 +39,6 @@ CONFIGS = {
     ),
 }
 GAMMA, ITERATIONS = 0.9, 80
-
-
-@struct.dataclass
-class CaseParams(base.EnvParams):
-    max_steps_in_episode: int = 1
-    case: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Cases(probes.Probe):
-    """A case of `CASES`; signals start at -1 or 1, and the case says what follows."""
-
-    default_params = CaseParams()
-
-    def step_env(self, key, state, action, params):
-        is_last = state.signal > 0
-        match = jnp.where((action == 1) == is_last, 1.0, -1.0)
-        late = jnp.where(is_last, 1.0, 0.0)
-        reward = jnp.stack([1.0, state.signal, late, match, 1.0, late])
-        ended = jnp.stack([True, True, is_last, True, False, is_last])
-        following = jnp.where(params.case == 4, self.draw(key), 1.0)
-        state = probes.EnvState(time=state.time + 1, signal=following)
-        obs = self.observe(key, state, action, params)
-        return obs, state, reward[params.case], ended[params.case], {}
 
 
 # case -> number, time limit, action values of signals -1 and 1
@@ -108,16 +83,16 @@ def values_of(state, env, config):
 
 @functools.cache
 def run_cases(name):
-    return build(Cases(), CONFIGS[name])
+    return build(probes.Cases(), CONFIGS[name])
 
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", CONFIGS)
 def test_action_values_are_those_of_the_closed_form(name, case):
     number, limit, expected = CASES[case]
-    params = CaseParams(max_steps_in_episode=limit, case=number)
+    params = probes.CaseParams(max_steps_in_episode=limit, case=number)
     state, metrics = run_cases(name)(params)
-    values = values_of(state, Cases(), CONFIGS[name])
+    values = values_of(state, probes.Cases(), CONFIGS[name])
     np.testing.assert_allclose(values, expected, rtol=0.01, atol=0.01)  # gradient noise
     assert metrics["train/known_share"][-1] == 1.0
     if "matches" in case:

@@ -22,14 +22,20 @@ CONFIG = PPOConfig(
 GAMMA = 0.9
 
 
-def learn(env, iterations=150, config=CONFIG, **hparams):
+@functools.cache
+def program(env, iterations, config):
+    """Compiled training; equal environments share it."""
+    return jax.jit(functools.partial(train, make_ppo(env, config), num_iterations=iterations))
+
+
+def learn(env, env_params=None, iterations=150, config=CONFIG, **hparams):
     """State, metrics and network after training on a probe."""
-    algorithm = make_ppo(env, config)
+    env_params = env.default_params if env_params is None else env_params
     values = {"learning_rate": 5e-3, "gamma": GAMMA, "anneal": 1.0, "ent_coef": 0.0} | hparams
     total = float(iterations * config.batch_size)
-    run = functools.partial(train, algorithm, num_iterations=iterations)
-    hparams = algorithm.hparams.replace(**values, total_steps=total)
-    state, metrics = jax.jit(run)(jax.random.key(0), env.default_params, hparams)
+    hparams = make_ppo(env, config).hparams.replace(**values, total_steps=total)
+    run = program(env, iterations, config)
+    state, metrics = run(jax.random.key(0), env_params, hparams)
     return state, metrics, _network(env, config, env.default_params)
 
 
@@ -39,15 +45,13 @@ def values_of(state, network, signals):
 
 
 @pytest.mark.parametrize(
-    ("env", "expected"),
-    [
-        (probes.ConstantReward(), [1.0, 1.0]),
-        (probes.SignalReward(), [-1.0, 1.0]),
-        (probes.DelayedReward(), [GAMMA, 1.0]),
-    ],
+    ("case", "limit", "expected"),
+    [(0, 1, [1.0, 1.0]), (1, 1, [-1.0, 1.0]), (2, 100, [GAMMA, 1.0])],
+    ids=["reward 1", "reward equal to the signal", "reward one step later"],
 )
-def test_the_critic_finds_the_value(env, expected):
-    state, _, network = learn(env)
+def test_the_critic_finds_the_value(case, limit, expected):
+    params = probes.CaseParams(max_steps_in_episode=limit, case=case)
+    state, _, network = learn(probes.Cases(), params)
     values = values_of(state, network, [-1.0, 1.0])
     np.testing.assert_allclose(values, expected, atol=0.05)  # stochastic gradient noise
 
@@ -64,7 +68,7 @@ def test_a_truncated_future_is_bootstrapped(reset_mode):
 
 
 def test_the_policy_finds_the_action_for_each_signal():
-    state, metrics, network = learn(probes.MatchSignal())
+    state, metrics, network = learn(probes.Cases(), probes.CaseParams(case=3))
     assert metrics["evaluation/return"][-1] == 1.0
     np.testing.assert_allclose(values_of(state, network, [-1.0, 1.0]), 1.0, atol=0.1)
 

@@ -309,11 +309,12 @@ def test_whittles_index_has_the_least_regret_and_its_opposite_the_most():
 def test_a_bandit_is_an_algorithm_that_reveals_its_run(bandit):
     env, env_params = bandit
     algorithm = make_bandit(env, BanditConfig(policy="ts", horizon=100))
-    state = algorithm.init(KEY, env_params, HPARAMS)
+    state = jax.jit(algorithm.init)(KEY, env_params, HPARAMS)
+    step, evaluate = jax.jit(algorithm.step), jax.jit(algorithm.evaluate)
     assert algorithm.steps_per_iteration == 1
     for _ in range(3):
-        state, metrics = algorithm.step(KEY, state, env_params, HPARAMS)
-    report = algorithm.evaluate(KEY, state, env_params)
+        state, metrics = step(KEY, state, env_params, HPARAMS)
+    report = evaluate(KEY, state, env_params)
     np.testing.assert_allclose(report["return"], state.earned[2], rtol=1e-5)
     assert report["rounds"] == 3
     np.testing.assert_allclose(report[REGRETS[1]], state.regret[2, 1])
@@ -357,7 +358,7 @@ def test_a_fit_on_bad_numbers_keeps_the_model_and_counts(bandit):
     env, env_params = bandit
     policy = make_policy(env, env_params, BanditConfig(horizon=40))
     view = View(jnp.zeros(2))
-    state = policy.init(KEY, view, HPARAMS)
+    state = jax.jit(policy.init)(KEY, view, HPARAMS)
     history = History(jnp.full((40, 2), jnp.nan), jnp.zeros(40, jnp.int32), jnp.zeros(40))
     after = jax.jit(policy.refit)(KEY, state, history, jnp.int32(20), view, HPARAMS)
     assert after.num_failed == 1

@@ -35,8 +35,8 @@ def test_ppo_over_sets_learns_on_a_family_and_plays_any_number_of_agents(key):
     many, economy = make_sequential_allocation(
         "sparse_symmetric", num_agents=7, num_steps=4, action="per_agent_lambda"
     )
-    act = make_ppo(many, config).act
-    obs, _ = jax.vmap(many.reset_env, (0, None))(jax.random.split(key, 5), economy)
+    act = jax.jit(make_ppo(many, config).act)
+    obs, _ = jax.jit(jax.vmap(many.reset_env, (0, None)))(jax.random.split(key, 5), economy)
     weights = type(policy)(policy.params, None)  # nothing but weights: moments have the old shape
     assert act(key, weights, obs, None, economy).shape == (5, 7)
 
@@ -48,7 +48,7 @@ def test_dqn_chooses_among_the_levels(key):
         hidden_sizes=(4,),
     )  # fmt: skip
     algorithm, policy, _ = learn(make_dqn, config, env, params, key)
-    episodes = draw_episodes(key, env, params, 6)
+    episodes = jax.jit(draw_episodes, static_argnums=(1, 3))(key, env, params, 6)
     act = lambda obs: algorithm.act(key, policy, obs, None, params)
     measures = replay_policy(env, params, act, episodes)
     assert (measures["log_nash_gap"] <= 1e-5).all()
