@@ -123,8 +123,3 @@ def features_of(
     """What networks see of observations [B, ...]: rows [B, F], normalised if asked for."""
     features = network.features(obs)
     return normalise.normalise(moments, features) if config.normalise_observations else features
-
-
-def per_agent(x: Array, like: Array) -> Array:
-    """[M] in the shape of `like`, [M] or [M, N]."""
-    return jnp.broadcast_to(jnp.reshape(x, x.shape + (1,) * (like.ndim - x.ndim)), like.shape)

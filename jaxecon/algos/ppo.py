@@ -177,8 +177,8 @@ def make_batch(
     features = _features(network, policy, config, trajectory.obs)
     value = network.value(policy.params, features)
     following = rollout.following_values(value_of, trajectory, value, value_of(state.rollout.obs))
-    terminated = _per_agent(trajectory.terminated, value)
-    done = terminated | _per_agent(trajectory.truncated, value)
+    terminated = returns.per_agent(trajectory.terminated, value)
+    done = terminated | returns.per_agent(trajectory.truncated, value)
     reward = trajectory.reward
     if config.normalise_rewards:
         state, reward = _scale_rewards(state, trajectory, done, hparams.gamma)
@@ -195,12 +195,6 @@ def make_batch(
         moments = normalise.update_moments(policy.obs_moments, raw)
         state = dataclasses.replace(state, policy=dataclasses.replace(policy, obs_moments=moments))
     return state, flat, metrics
-
-
-def _per_agent(flag: Array, value: Array) -> Array:
-    """Flags [T, B] in the shape of `value`, [T, B] or [T, B, N]."""
-    trailing = (1,) * (value.ndim - flag.ndim)
-    return jnp.broadcast_to(jnp.reshape(flag, flag.shape + trailing), value.shape)
 
 
 def carry_batch(key: Key, batch: Batch, spec: SymmetrySpec) -> Batch:

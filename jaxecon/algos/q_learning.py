@@ -12,7 +12,8 @@ from flax import struct
 
 from jaxecon.algos import normalise, optimizers, replay
 from jaxecon.algos.dqn_config import DQNConfig, DQNHyperparams
-from jaxecon.algos.off_policy import features_of, per_agent
+from jaxecon.algos.off_policy import features_of
+from jaxecon.algos.returns import per_agent
 from jaxecon.algos.symmetry import penalised, rates
 from jaxecon.networks.heads import mask_logits
 from jaxecon.networks.value import QNetwork

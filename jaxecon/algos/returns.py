@@ -47,6 +47,11 @@ def generalised_advantage(
     return Advantages(advantage, advantage + value)
 
 
+def per_agent(x: Array, like: Array) -> Array:
+    """One number per environment, [..., B], in the shape of `like`, [..., B] or [..., B, N]."""
+    return jnp.broadcast_to(jnp.reshape(x, x.shape + (1,) * (like.ndim - x.ndim)), like.shape)
+
+
 def discounted_sum(x: Array, decay: Array) -> Array:
     """Backward recursion y_t = x_t + decay_t y_{t+1} with y_T = 0, all [T, ...].
 

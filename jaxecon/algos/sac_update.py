@@ -14,7 +14,8 @@ import optax
 from flax import struct
 
 from jaxecon.algos import normalise, optimizers, replay
-from jaxecon.algos.off_policy import features_of, per_agent
+from jaxecon.algos.off_policy import features_of
+from jaxecon.algos.returns import per_agent
 from jaxecon.algos.sac_config import SACConfig, SACHyperparams
 from jaxecon.algos.symmetry import penalised, rates
 from jaxecon.networks.continuous import ActorTwinCritic
