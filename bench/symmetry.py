@@ -49,12 +49,18 @@ from jaxecon.symmetry import (
     z2,
 )
 
-ARMS = {  # network, hidden sizes, hyperparameters
-    "mlp": ("mlp", (64, 64), {}),
-    "exact": ("exact", (16, 16), {}),
-    "relaxed": ("relaxed", (16, 16), {}),
-    "relaxed, relax_rate 1": ("relaxed", (16, 16), {"relax_rate": 1.0}),
-    "rpp": ("rpp", (16, 16), {}),
+PERCEPTRON = {"network": "mlp", "hidden_sizes": (64, 64)}
+CHANNELS = (16, 16)
+ARMS = {  # static settings, hyperparameters
+    "mlp": (PERCEPTRON, {}),
+    "augmented": (PERCEPTRON | {"augment": True}, {}),
+    "exact": ({"network": "exact", "hidden_sizes": CHANNELS}, {}),
+    "relaxed": ({"network": "relaxed", "hidden_sizes": CHANNELS}, {}),
+    "relaxed, relax_rate 1": (
+        {"network": "relaxed", "hidden_sizes": CHANNELS},
+        {"relax_rate": 1.0},
+    ),
+    "rpp": ({"network": "rpp", "hidden_sizes": CHANNELS}, {}),
 }
 NOISE = (0.0, 0.25, 0.5, 1.0)  # on returns, whose deviation is 1.15
 EARLY, STATES = 10, 256 * 50
@@ -113,14 +119,17 @@ def acceptance(betas, arms, seeds, num_updates, matched):
     """Lines of every arm and β, as they are measured, then the criteria."""
     env, env_params = make("PlantedSymmetryMarket-v0")
     keys = jax.random.split(jax.random.key(0), seeds)
-    build = lambda network, sizes: make_actor_critic(env, env_params, sizes, network=network)
-    target = count_parameters(build("mlp", (64, 64)))
+    build = lambda network, hidden_sizes: make_actor_critic(
+        env, env_params, hidden_sizes, network=network
+    )
+    target = count_parameters(build(**PERCEPTRON))
     found = {}
     for arm in arms:
-        network, sizes, changes = ARMS[arm]
+        settings, changes = ARMS[arm]
+        network, sizes = settings["network"], settings["hidden_sizes"]
         if matched and network != "mlp":
             sizes = matched_sizes(lambda sizes, network=network: build(network, sizes), target)
-        config = PPOConfig(32, 32, 4, 4, hidden_sizes=sizes, network=network)
+        config = PPOConfig(32, 32, 4, 4, **settings | {"hidden_sizes": sizes})
         algorithm = make_ppo(env, config)
         hparams = algorithm.hparams.replace(learning_rate=1e-3, gamma=0.0, **changes)
         run = functools.partial(run_seed, env, algorithm, hparams, num_updates)

@@ -141,9 +141,10 @@ def test_the_readme_has_two_commands_and_its_links_lead_somewhere():
     assert len(commands) == 2
     assert commands[0].rstrip().endswith("jaxecon sweep examples/sp500.toml")
     assert commands[1].rstrip().endswith("-m pytest")
-    for document in ("README.md", "CONTRIBUTING.md"):
-        links = re.findall(r"\]\(([^)#]+)\)", (ROOT / document).read_text())
-        missing = [link for link in links if "://" not in link and not (ROOT / link).exists()]
+    for document in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        links = re.findall(r"\]\(([^)#]+)\)", document.read_text())
+        near = document.parent
+        missing = [link for link in links if "://" not in link and not (near / link).exists()]
         assert not missing, f"{document} links to {missing}"
 
 
@@ -152,6 +153,15 @@ def test_the_readme_snippets_run(index, standard_promotion):
     snippets = code_blocks("README.md", "python")
     assert len(snippets) == 5, "give every snippet its case here"
     exec(compile(snippets[index], f"README.md, snippet {index}", "exec"), {})
+
+
+def test_the_symmetry_that_the_document_declares_fits(standard_promotion):
+    from jaxecon.testing import check_environment
+
+    (snippet,) = code_blocks("docs/symmetry.md", "python")
+    names = {"__name__": "document"}
+    exec(compile(snippet, "docs/symmetry.md", "exec"), names)
+    check_environment(names["env"], checks=["symmetry_sizes"], num_steps=8)
 
 
 def test_the_example_of_contributing_keeps_the_contract(tmp_path, monkeypatch):

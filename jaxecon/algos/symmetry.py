@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from flax import struct
 
 from jaxecon.envs.base import require_count
-from jaxecon.networks.symmetric import EQUIVARIANT
 from jaxecon.symmetry import relaxed_weight_spread, relaxed_weights
 from jaxecon.symmetry.measures import RELAXED
 from jaxecon.types import Array, Metrics, PyTree
@@ -40,13 +39,13 @@ class SymmetryHyperparams:
 def check_network(config: Any) -> None:
     """Raise ValueError for settings that a network does not go with."""
     require_count("num_banks", config.num_banks)
-    is_equivariant = config.network in EQUIVARIANT
-    if config.normalise_observations and (is_equivariant or config.augment):
-        what = f'network "{config.network}"' if is_equivariant else "augment"
+    has_structure = config.network != "mlp"
+    if config.normalise_observations and (has_structure or config.augment):
+        what = f'network "{config.network}"' if has_structure else "augment"
         raise ValueError(
             f"normalise_observations must be False with {what}, got True: "
             "scaling each coordinate by itself breaks the symmetry. Scale in the environment, "
-            "alike for all coordinates that the group mixes."
+            "alike for all coordinates that the group mixes or all elements of the set."
         )
 
 

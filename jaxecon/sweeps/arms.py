@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxecon.sweeps.comparison import MARK, compare_arms
-from jaxecon.sweeps.plan import make_plan
+from jaxecon.sweeps.plan import make_plan, trace_iteration
 from jaxecon.sweeps.runner import Progress, run_study
 from jaxecon.sweeps.storage import default_folder, holds_finished, write_atomically
 from jaxecon.sweeps.study import Study, load_study
@@ -36,10 +36,24 @@ def arm_studies(study: Study) -> dict[str, Study]:
         merged["study"] = merged["study"] | {"name": f"{study.study.name}-{name}"}
         try:
             studies[name] = load_study(merged)
-            make_plan(studies[name])  # finds mistakes before the first arm runs
+            make_plan(studies[name])
         except ValueError as error:
             raise ValueError(f"arms.{name}: {error}") from None
     return studies
+
+
+def check_arms(studies: Mapping[str, Study]) -> None:
+    """Trace one iteration of each arm, so that one that cannot learn is found before any runs.
+
+    Raises:
+      ValueError: a network or setting does not fit the environment; the arm is named.
+      TypeError: so does a space.
+    """
+    for name, study in studies.items():
+        try:
+            trace_iteration(make_plan(study))
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"arms.{name}: {error}") from None
 
 
 def _merged(tables: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,9 +95,9 @@ def run_arms(
             f"{folder} holds this study, finished. Look at it with 'jaxecon report {folder}', "
             "or run it anew with --overwrite."
         )
-    for name, one in studies.items():
-        if name in finished and not overwrite:
-            continue
+    waiting = {name: one for name, one in studies.items() if overwrite or name not in finished}
+    check_arms(waiting)
+    for name, one in waiting.items():
 
         def report(progress: Progress, name: str = name) -> None:
             on_progress(name, progress)

@@ -60,6 +60,12 @@ class Plan:
         """Environment steps of one lane between two evaluations."""
         return self.iterations_per_evaluation * self.algorithm.steps_per_iteration
 
+    def lane(self, lane: int) -> tuple[Any, Any]:
+        """The economy that a lane trains in, and its hyperparameters."""
+        numbers = {name: values[lane] for name, values in self.env_numbers.items()}
+        hparams = {name: values[lane] for name, values in self.hparams.items()}
+        return self.lane_params("train", numbers), self.lane_hparams(hparams)
+
     def lane_hparams(self, hparams: dict[str, Any]) -> Any:
         """The algorithm's hyperparameters with one lane's values."""
         return self.algorithm.hparams.replace(**hparams)
@@ -67,6 +73,19 @@ class Plan:
     def lane_params(self, split: str, env_numbers: dict[str, Any]) -> Any:
         """The economy of a split with one lane's values."""
         return self.splits[split].replace(**env_numbers)
+
+
+def trace_iteration(plan: Plan, lane: int = 0) -> Any:
+    """Shapes of a lane's state after one training iteration; nothing is computed.
+
+    Raises:
+      ValueError, TypeError: what the algorithm or its network says of an environment that they do
+        not fit.
+    """
+    env_params, hparams = plan.lane(lane)
+    key = jax.random.key(0)
+    state = jax.eval_shape(plan.algorithm.init, key, env_params, hparams)
+    return jax.eval_shape(plan.algorithm.step, key, state, env_params, hparams)[0]
 
 
 def make_plan(study: Study) -> Plan:

@@ -85,8 +85,7 @@ def load_lane(run_dir: str | os.PathLike, config: int, seed: int) -> tuple[Plan,
 
 def _policy_type(plan: Plan, lane: int = 0) -> tuple[PyTree, Any]:
     """Shapes and types of what acting needs, and the economy that a lane trained in."""
-    env_params = plan.lane_params("train", {name: x[lane] for name, x in plan.env_numbers.items()})
-    hparams = plan.lane_hparams({name: values[lane] for name, values in plan.hparams.items()})
+    env_params, hparams = plan.lane(lane)
     state = jax.eval_shape(plan.algorithm.init, jax.random.key(0), env_params, hparams)
     return plan.algorithm.policy(state), env_params
 

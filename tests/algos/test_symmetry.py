@@ -294,6 +294,7 @@ def test_sizes_that_match_a_perceptron_do_so_within_a_tenth(kind):
         (lambda: PPOConfig(network="relaxd"), "Did you mean 'relaxed'"),
         (lambda: PPOConfig(network="exact", normalise_observations=True), "breaks the symmetry"),
         (lambda: DQNConfig(network="rpp", normalise_observations=True), "breaks the symmetry"),
+        (lambda: PPOConfig(network="sets", normalise_observations=True), "elements of the set"),
         (lambda: SACConfig(network="exact", normalise_observations=True), "breaks the symmetry"),
         (lambda: DQNConfig(network="sets"), "Unknown network 'sets'"),
         (lambda: PPOConfig(num_banks=0), "num_banks must be at least 1, got 0"),

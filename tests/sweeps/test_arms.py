@@ -44,6 +44,14 @@ def test_an_arm_is_the_study_with_its_own_settings(folder, tmp_path):
     assert not np.allclose(other["test/return"], pd.read_parquet(results[0])["test/return"])
 
 
+def test_an_arm_that_cannot_learn_is_found_before_the_first_one_runs(tmp_path):
+    arms = {"good": {}, "bad": {"algorithm": {"config": {"network": "exact"}}}}
+    study = sweeps.load_study(TABLES | {"arms": arms})
+    with pytest.raises(ValueError, match=r'arms\.bad: network must be "mlp" for Newsvendor-v0'):
+        sweeps.run_arms(study, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_comparison_has_means_and_intervals_over_seeds(folder):
     table = pd.read_parquet(folder / "arms.parquet")
     assert [*zip(table["arm"], table["config"], strict=True)] == [
