@@ -9,6 +9,7 @@ from jaxecon.data.panel import Prices, check_assets, check_dates
 
 FIELDS = ("open", "high", "low", "close", "volume")
 CLOSE = FIELDS.index("close")
+ROUNDING = 1e-4  # relative; what rounded cells and float32 may break of low <= open, close <= high
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,7 +20,8 @@ class MarketData:
       prices: [T, N, 5] float32 open, high, low, close [money/share] and volume [share]. All are
         finite and the four prices positive, also on days without trade.
       mask: [T, N] bool, whether the asset can be traded at that day's close. Where it cannot, its
-        prices are the last close known, or the first one, before that.
+        prices are the last close known, or the first one, before that. In every bar open and close
+        lie between low and high, up to a relative 1e-4 for rounding.
       dates: [T] datetime64[D] (64-bit whole days), strictly increasing.
       tickers: N different names.
       source: where the bars come from, in words.
@@ -123,13 +125,15 @@ def fill_gaps(
 
 
 def _check_bars(data: MarketData) -> None:
-    """Raise ValueError at the first bar whose low, high or volume makes no sense."""
-    high, low, volume = (data.prices[:, :, FIELDS.index(f)] for f in ("high", "low", "volume"))
+    """Raise ValueError at the first bar whose numbers do not fit each other."""
+    start, high, low, close, volume = np.moveaxis(data.prices, 2, 0)
     wrong = {
         "a high below its low": high < low,
         "a price or volume that is not finite": ~np.isfinite(data.prices).all(axis=2),
         "a price that is not positive": (data.prices[:, :, : CLOSE + 1] <= 0.0).any(axis=2),
         "a negative volume": volume < 0.0,
+        "a low above its open or close": low > np.minimum(start, close) * (1.0 + ROUNDING),
+        "a high below its open or close": high * (1.0 + ROUNDING) < np.maximum(start, close),
     }
     for problem, where in wrong.items():
         if where.any():

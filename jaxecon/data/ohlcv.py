@@ -2,7 +2,7 @@
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,8 @@ COLUMNS = {
     **{field: (field,) for field in FIELDS},
     ADJUSTED: (ADJUSTED, "adj close", "adjclose", "adjusted_close", "adjusted close"),
 }
+_NAME_THE_DATE = " Name yours by columns={'date': ...}."
+_CLOSES_ONLY = "Check the path. The series 'sp500' has closes only: give it as prices='sp500'."
 Table: TypeAlias = str | os.PathLike | pd.DataFrame
 
 
@@ -50,10 +52,12 @@ def load_ohlcv(
         - the path of a .csv, .csv.gz or .parquet file, or a DataFrame, in long form: a row per date
           and ticker with columns date, ticker (or symbol, tic, asset), open, high, low, close,
           volume, and perhaps adj_close. With the last, all prices are scaled by adj_close / close.
-          Other columns are ignored, and case does not count.
+          Other columns are ignored, and case does not count. Tickers are sorted by name.
         - {"open": table, "high": ..., "low": ..., "close": ..., "volume": ...}, wide tables with a
-          date column and one column per ticker.
-      columns: the user's own names, such as {"close": "PX_LAST"}; keys are those of `COLUMNS`.
+          date column and one column per ticker, in the order of the table of closes.
+      columns: the user's own names, such as {"close": "PX_LAST"}; keys are those of `COLUMNS`, for
+        wide tables "date" alone. One column may serve several fields: with closes only, let open,
+        high and low name it too.
       tickers: names to keep, in this order; all if None. Cells of others are not checked.
       max_fill: days that a close is carried forward.
 
@@ -61,10 +65,15 @@ def load_ohlcv(
       MarketData: prices [T, N, 5] float32, mask [T, N], dates, tickers, source.
 
     Raises:
-      ValueError: a column is missing, a date or number cannot be read, a price is not positive, a
-        date comes twice, a bar's high is below its low, or a ticker is unknown. The message names
-        the row and the column.
+      ValueError: a table has no rows, a column is missing, a date or number cannot be read, a price
+        is not positive, a date comes twice, a bar's open or close is not between its low and high
+        (up to a relative 1e-4), or a ticker is unknown. The message names the row and the column.
     """
+    if not isinstance(columns, Mapping | None):
+        raise ValueError(
+            "columns must map our names to the table's, such as {'date': 'Datum'}, "
+            f"got {columns!r}."
+        )
     if isinstance(source, Mapping):
         bars, dates, names, title = _from_fields(source, columns or {}, tickers)
     else:
@@ -76,29 +85,41 @@ def load_ohlcv(
 def _open(table: Table, title: str) -> tuple[pd.DataFrame, str]:
     """A table and what messages call it."""
     if isinstance(table, pd.DataFrame):
-        return table, title
-    path = pathlib.Path(table)
-    return read_table(path), path.name
+        frame = table
+    else:
+        path = pathlib.Path(table)
+        frame, title = read_table(path, way_out=_CLOSES_ONLY), path.name
+    if len(frame) == 0:
+        raise ValueError(f"{title} has no rows; it must have one for each day.")
+    return frame, title
 
 
-def _rename(frame: pd.DataFrame, columns: Mapping[str, str], title: str) -> pd.DataFrame:
-    """The table with the user's names replaced by ours."""
+def _rename(
+    frame: pd.DataFrame,
+    columns: Mapping[str, str],
+    title: str,
+    keys: Iterable[str] = tuple(COLUMNS),
+) -> pd.DataFrame:
+    """The table with the user's columns copied to our names, and none else of the same meaning."""
     check_columns(frame.columns, title)
     for ours, theirs in columns.items():
-        if ours not in COLUMNS:
-            raise ValueError(unknown_name("key of columns", ours, COLUMNS))
+        if ours not in keys:
+            raise ValueError(unknown_name(f"key of columns for {title}", ours, keys))
         if theirs not in frame.columns:
             raise ValueError(unknown_name(f"column of {title}", theirs, map(str, frame.columns)))
-    hidden = [c for o in columns if (c := find_column(frame, COLUMNS[o])) is not None]
-    frame = frame.drop(columns=[c for c in hidden if c not in columns.values()])
-    return frame.rename(columns={theirs: ours for ours, theirs in columns.items()})
+    copies = {ours: frame[theirs] for ours, theirs in columns.items()}
+    meant = {alias for ours in columns for alias in COLUMNS[ours]}
+    hidden = [name for name in frame.columns if str(name).strip().lower() in meant]
+    if "date" in columns:
+        hidden.append(columns["date"])  # of a wide table, every other column is a ticker
+    return frame.drop(columns=hidden).assign(**copies)
 
 
 def _from_long(
     frame: pd.DataFrame, title: str, tickers: Sequence[str] | None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(bars [T, N, 5] with nan where missing, dates [T], names)."""
-    days, frame = take_dates(frame, title)
+    days, frame = take_dates(frame, title, way_out=_NAME_THE_DATE)
     found = {name: find_column(frame, aliases) for name, aliases in COLUMNS.items()}
     for name in ("ticker", *FIELDS):
         if found[name] is None:
@@ -108,7 +129,7 @@ def _from_long(
                 "...}."
             )
     owner = asset_names(frame[found["ticker"]], title)
-    available = list(dict.fromkeys(owner))
+    available = sorted(set(owner))
     names = available if tickers is None else check_assets(tickers, available)
     keep = owner.isin(names)
     frame, days, owner = frame[keep], days[keep], owner[keep]
@@ -151,7 +172,7 @@ def _from_fields(
     wide = {}
     for field in FIELDS:
         frame, title = _open(tables[field], f"the table of {field}")
-        wide[field] = _wide_field(_rename(frame, columns, title), field, title, tickers)
+        wide[field] = _wide_field(_rename(frame, columns, title, ("date",)), field, title, tickers)
     names = list(wide["close"].columns)
     for field, table in wide.items():
         if set(table.columns) != set(names):
@@ -169,7 +190,7 @@ def _wide_field(
     frame: pd.DataFrame, field: str, title: str, tickers: Sequence[str] | None
 ) -> pd.DataFrame:
     """One field's numbers, dates by tickers."""
-    days, frame = take_dates(frame, title)
+    days, frame = take_dates(frame, title, way_out=_NAME_THE_DATE)
     frame = frame.rename(columns=str)
     names = list(frame.columns) if tickers is None else check_assets(tickers, list(frame.columns))
     check_repeats(days, pd.DataFrame({"date": days}), title)

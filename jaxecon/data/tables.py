@@ -12,17 +12,19 @@ DATE_COLUMNS = ("date", "datetime", "timestamp")
 ASSET_COLUMNS = ("asset", "ticker", "symbol", "tic")
 PRICE_COLUMNS = ("adj close", "adj_close", "adjclose", "close", "price")  # best first
 _ISO_DAY = r"\d{4}[-/]\d{2}[-/]\d{2}(?:[T ].*)?|\d{8}"
+_USE_SP500 = "Check the path, or use 'sp500'."
 _REMEDY = "Fill the gap, drop the asset, or start at a date when every asset trades."
 
 
-def read_table(path: pathlib.Path) -> pd.DataFrame:
+def read_table(path: pathlib.Path, *, way_out: str = _USE_SP500) -> pd.DataFrame:
     """The table in a CSV, CSV.gz or Parquet file; a CSV is indexed by line number in the file.
 
     Raises:
-      ValueError: the file is missing, empty, of another type, or has a repeated column.
+      ValueError: the file is missing (the message ends in `way_out`), empty, of another type, or
+        has a repeated column.
     """
     if not path.is_file():
-        raise ValueError(f"No price file at '{path}'. Check the path, or use 'sp500'.")
+        raise ValueError(f"No price file at '{path}'. {way_out}")
     name = path.name.lower()
     if name.endswith((".parquet", ".pq")):
         return pd.read_parquet(path)
@@ -117,8 +119,10 @@ def asset_names(cells: pd.Series, source: str) -> pd.Series:
     return cells.astype(str)
 
 
-def take_dates(frame: pd.DataFrame, source: str) -> tuple[pd.Series, pd.DataFrame]:
-    """Days of the rows, datetime64, and the table without its date column."""
+def take_dates(
+    frame: pd.DataFrame, source: str, *, way_out: str = ""
+) -> tuple[pd.Series, pd.DataFrame]:
+    """Days of the rows, datetime64, and the table without that column; without one, `way_out`."""
     if isinstance(frame.index, pd.MultiIndex):
         frame = frame.reset_index()
     index = frame.index
@@ -132,7 +136,7 @@ def take_dates(frame: pd.DataFrame, source: str) -> tuple[pd.Series, pd.DataFram
     else:
         raise ValueError(
             f"{source} has no date column; expected one named {', '.join(DATE_COLUMNS)} or a date "
-            f"index, got columns {[str(name) for name in frame.columns]}."
+            f"index, got columns {[str(name) for name in frame.columns]}.{way_out}"
         )
     days = _parse_days(written)
     if days.isna().any():

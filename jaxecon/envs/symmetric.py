@@ -41,7 +41,7 @@ class SymmetricEnvironment(base.Environment):
         raise NotImplementedError
 
     def act_on_noise(self, element: Array | int, noise: Any) -> Any:
-        """g·noise; the same noise unless said otherwise."""
+        """g·noise; the same unless said otherwise, which `paired_mismatch` then cannot cancel."""
         return noise
 
     def act_on_params(self, element: Array | int, params: Any) -> Any:

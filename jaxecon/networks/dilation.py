@@ -30,6 +30,11 @@ class DilationConv(Banked):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Map [..., S, C_in] to [..., S, C]."""
+        if not isinstance(self.reach, int) or self.reach < 0:
+            raise ValueError(
+                f"reach must be a whole number of at least 0, got {self.reach!r}; 0 looks at each "
+                "level by itself."
+            )
         levels, channels_in = x.shape[-2:]
         window = 2 * self.reach + 1
         init = scaled_normal(self.scale, window * channels_in, self.num_banks)

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from jaxecon.envs.base import require_count
 from jaxecon.networks.layers import affine
 from jaxecon.suggest import unknown_name
 from jaxecon.symmetry import Block, FiniteGroup, Representation
@@ -38,6 +39,7 @@ POOLS = ("mean", "max")
 
 def scaled_normal(scale: float, fan_in: int, num_banks: int) -> nn.initializers.Initializer:
     """Gaussian entries under which an output of unit inputs has deviation `scale`."""
+    require_count("num_banks", num_banks)
     return nn.initializers.normal(scale / (max(fan_in, 1) * num_banks) ** 0.5)
 
 
@@ -105,7 +107,9 @@ class Lift(Banked):
 
 
 def one_group(blocks: Sequence[Block]) -> FiniteGroup:
-    """The group of all blocks; ValueError if they have several."""
+    """The group of all blocks; ValueError if they have several, or there are none."""
+    if not blocks:
+        raise ValueError("blocks must be at least one jaxecon.symmetry.Block, got none.")
     groups = [block.rep.group for block in blocks]
     if any(group != groups[0] for group in groups):
         raise ValueError(f"blocks must have one group, by its table, got {groups}.")

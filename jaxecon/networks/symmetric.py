@@ -15,6 +15,7 @@ from jaxecon.networks.heads import CategoricalHead, Head, SimplexHead, SquashedN
 from jaxecon.networks.mlp import MLP
 from jaxecon.networks.sets import DeepSets
 from jaxecon.symmetry import Block, Representation, SymmetrySpec
+from jaxecon.symmetry.spec import declared_symmetry
 
 EQUIVARIANT = ("exact", "relaxed", "rpp")
 Body = MLP | DeepSets | EquivariantMLP | ResidualPathway
@@ -67,10 +68,10 @@ def symmetry_of(env: Any, network: str | None, num_features: int, head: Head) ->
       head: its action distribution.
 
     Raises:
-      ValueError: it declares none, or one that does not fit observations or actions.
+      ValueError: it declares none, something else, or one that does not fit observations or
+        actions.
     """
-    declared = getattr(env, "symmetry", None)
-    spec = None if declared is None else declared()
+    spec = declared_symmetry(env)
     if spec is None:
         wrong = _wrong(network, '"mlp"', env.name)
         raise ValueError(
@@ -78,7 +79,8 @@ def symmetry_of(env: Any, network: str | None, num_features: int, head: Head) ->
             "-> jaxecon.symmetry.SymmetrySpec."
         )
     if isinstance(head, SimplexHead):
-        wrong = _wrong(network, '"mlp" or "sets"', f"the shares of {env.name}")
+        others = '"mlp", or "sets" if the algorithm has it,'
+        wrong = _wrong(network, others, f"the shares of {env.name}")
         raise ValueError(f"{wrong}, which needs a Box, Ball or Discrete action space.")
     spec.check_sizes(num_features, head.num_outputs, isinstance(head, CategoricalHead))
     if isinstance(head, SquashedNormalHead):

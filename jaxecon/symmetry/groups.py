@@ -9,9 +9,13 @@ when a program runs; groups hash and compare by their table.
 import dataclasses
 import functools
 import itertools
+import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
+
+from jaxecon.symmetry.checking import require_real, require_whole, whole_number
 
 MAX_ORDER = 512
 TOLERANCE = 1e-6  # on entries of matrices that should be equal
@@ -89,8 +93,8 @@ class FiniteGroup(ByContent):
         return tuple(found)
 
     def subgroup(self, elements: Iterable[int]) -> tuple[int, ...]:
-        """All products of the given elements, in increasing order."""
-        elements, reached, new = tuple(elements), {0}, {0}
+        """All products of the given elements, in increasing order; ValueError for any outside."""
+        elements, reached, new = self._members("elements", elements), {0}, {0}
         while new:
             new = {int(self.mul[a, b]) for a in new for b in elements} - reached
             reached |= new
@@ -102,9 +106,7 @@ class FiniteGroup(ByContent):
         Raises:
           ValueError: the elements are no subgroup; the message names a product that is missing.
         """
-        members = sorted({0, *subgroup})
-        if members[0] < 0 or members[-1] >= self.order:
-            raise ValueError(f"subgroup must hold elements 0 to {self.order - 1}, got {members}.")
+        members = sorted({0, *self._members("subgroup", subgroup)})
         for a, b in itertools.product(members, members):
             if self.mul[a, b] not in members:
                 raise ValueError(
@@ -116,6 +118,15 @@ class FiniteGroup(ByContent):
             if labels[element] < 0:
                 labels[self.mul[element, members]] = labels.max() + 1
         return labels
+
+    def _members(self, name: str, elements: Iterable[int]) -> tuple[int, ...]:
+        """The elements as ints; ValueError unless they are numbers of elements."""
+        given = list(elements)
+        if not all(whole_number(element) in range(self.order) for element in given):
+            raise ValueError(
+                f"{name} must hold elements 0 to {self.order - 1}, whole numbers, got {given}."
+            )
+        return tuple(map(operator.index, given))
 
 
 def _checked_table(mul: np.ndarray) -> np.ndarray:
@@ -156,14 +167,14 @@ def from_table(mul: np.ndarray, name: str = "G") -> FiniteGroup:
 
 def cyclic(order: int) -> FiniteGroup:
     """Rotations by multiples of 360° / n; element k is k of them."""
-    _require_order("order", order, MAX_ORDER)
+    order = require_whole("order", order, MAX_ORDER)
     steps = np.arange(order)
     return FiniteGroup((steps[:, None] + steps) % order, f"C{order}")
 
 
 def dihedral(num_rotations: int) -> FiniteGroup:
     """Rotations and mirrors of a regular n-gon, of order 2n; element f n + k is r^k s^f."""
-    _require_order("num_rotations", num_rotations, MAX_ORDER // 2)
+    num_rotations = require_whole("num_rotations", num_rotations, MAX_ORDER // 2)
     flip, turn = np.divmod(np.arange(2 * num_rotations), num_rotations)
     back = np.where(flip == 1, -1, 1)
     turns = (turn[:, None] + back[:, None] * turn) % num_rotations
@@ -177,10 +188,11 @@ def z2() -> FiniteGroup:
 
 def permutations_of(num_points: int) -> np.ndarray:
     """[n!, n] every order of n <= 4 points, lexicographically: element g moves i to [g, i]."""
-    if num_points not in range(1, 5):
+    num_points = require_whole("num_points", num_points)
+    if num_points > 4:
         raise ValueError(
             f"num_points must be 1 to 4, got {num_points}: the {num_points}! relabellings of more "
-            'are too many to list; network="relaxed_sets" serves them.'
+            'are too many to list; network="sets" serves them.'
         )
     return np.array(list(itertools.permutations(range(num_points))))
 
@@ -190,13 +202,13 @@ def symmetric(num_points: int) -> FiniteGroup:
     orders = permutations_of(num_points)
     place = {tuple(order): index for index, order in enumerate(orders.tolist())}
     mul = [[place[tuple(a[b].tolist())] for b in orders] for a in orders]
-    return FiniteGroup(np.array(mul), f"S{num_points}")
+    return FiniteGroup(np.array(mul), f"S{orders.shape[1]}")
 
 
 def product(first: FiniteGroup, second: FiniteGroup) -> FiniteGroup:
     """Pairs of elements, one of each group; element a |second| + b is the pair (a, b)."""
     order = first.order * second.order
-    _require_order("the order of the product", order, MAX_ORDER)
+    require_whole("the order of the product", order, MAX_ORDER)
     mul = first.mul[:, None, :, None] * second.order + second.mul[None, :, None, :]
     return FiniteGroup(mul.reshape(order, order), f"{first.name} x {second.name}")
 
@@ -241,7 +253,7 @@ def generate(
                     raise ValueError(
                         f"group has more than {limit} elements; check the generators, whose "
                         "entries need full precision, raise `limit`, or use "
-                        'network="relaxed_sets" for relabellings of many.'
+                        'network="sets" for relabellings of many.'
                     )
                 elements.append(candidate)
                 origin.append((parent, index))
@@ -257,6 +269,7 @@ def generate(
 def _as_matrix(index: int, generator: np.ndarray) -> np.ndarray:
     """A generator as a matrix; ValueError unless it may be of finite order."""
     array = np.asarray(generator)
+    require_real(f"generators, here number {index},", array)
     if array.ndim == 1:
         if sorted(array.tolist()) != list(range(len(array))):
             raise ValueError(
@@ -280,7 +293,7 @@ def permutation_matrix(images: np.ndarray) -> np.ndarray:
     return np.eye(len(images))[:, images]
 
 
-def _require_order(name: str, value: int, limit: int) -> None:
-    """Raise ValueError unless a count can be that of a group to enumerate."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= limit:
-        raise ValueError(f"{name} must be a whole number from 1 to {limit}, got {value!r}.")
+def require_group(group: Any) -> None:
+    """Raise ValueError unless it is a group and not, say, the name of one."""
+    if not isinstance(group, FiniteGroup):
+        raise ValueError(f"group must be a FiniteGroup such as cyclic(4), got {group!r}.")

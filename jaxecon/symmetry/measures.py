@@ -6,14 +6,21 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxecon.symmetry.spec import SymmetrySpec
+from jaxecon.symmetry.spec import SymmetrySpec, declared_symmetry
 from jaxecon.types import Array, Key, PyTree
 
 RELAXED = "relax_w"  # the parameter whose last axis runs over the group
+PAIRED = (
+    *("symmetry", "noise", "transition", "observe"),
+    *("act_on_state", "act_on_noise", "act_on_params"),
+)  # what paired simulation asks of an environment
 
 
 class EquivarianceError(NamedTuple):
-    """Sizes of f(g·x) - g·f(x) over a batch and a group, in the units of f."""
+    """Sizes of f(g·x) - g·f(x) over a batch and a group, in the units of f.
+
+    Where f is 0 on the whole batch, `relative` is 0 if there is no error either, and inf otherwise.
+    """
 
     max: Array  # ()
     mean: Array  # ()
@@ -42,7 +49,8 @@ def equivariance_error(
         return _sizes(function(act_on_input(element, x)) - act_on_output(element, outputs))
 
     gaps = jax.lax.map(gap, jnp.arange(order, dtype=jnp.int32))  # [n, B]
-    return EquivarianceError(gaps.max(), gaps.mean(), gaps.mean() / _sizes(outputs).mean())
+    mean, size = gaps.mean(), _sizes(outputs).mean()
+    return EquivarianceError(gaps.max(), mean, mean / jnp.where(mean == 0.0, 1.0, size))
 
 
 def _sizes(x: Array) -> Array:
@@ -72,12 +80,20 @@ def relaxed_weight_spread(params: PyTree) -> dict[str, Array]:
 
 
 class Mismatch(NamedTuple):
-    """How far an environment is from its declared symmetry, over sampled states and actions."""
+    """How far an environment is from its declared symmetry, over sampled states and actions.
 
-    reward: Array  # () largest gap of expected rewards, an estimate of ε_R from below
+    Errors are standard errors over the draws of the noise, nan of a single draw; those of a largest
+    value are the errors where it lies.
+    """
+
+    reward: Array  # () largest gap of mean rewards
     mean_reward: Array  # ()
     transition: Array  # () largest mean distance of next observations
     mean_transition: Array  # ()
+    reward_error: Array  # ()
+    mean_reward_error: Array  # ()
+    transition_error: Array  # ()
+    mean_transition_error: Array  # ()
 
 
 def paired_mismatch(
@@ -88,11 +104,18 @@ def paired_mismatch(
         reward      |E[R(gs, ga) - R(s, a)]|
         transition  E|g⁻¹ o(gs, ga)' - o(s, a)'| >= W1(g⁻¹·P(gs, ga), P(s, a)) seen in o
 
-    Pairing the noise is one coupling of the two laws, so that the mean distance bounds the distance
-    of Wasserstein between them from above, and is 0 where the symmetry is exact.
+    Where g·noise has the law of the noise, pairing them is one coupling of the two laws, so that
+    the expected distance bounds the distance of Wasserstein from above.
+
+    Expectations are means over the draws. In an exactly symmetric environment whose noise moves
+    along exactly, both gaps are 0 in each draw. Where it does not (`act_on_noise` changes nothing
+    unless said otherwise), distances stay above 0, symmetric or not, and gaps of rewards fall to
+    their expectation as draws grow in number; compare them with their standard errors. `reward` is
+    no bound on ε_R, the largest gap of all: it misses states and actions that are not given, and
+    sizes of noisy means, the largest above all, tend to be too large.
 
     Args:
-      keys: [K] PRNG keys of as many draws of the noise.
+      keys: [K] PRNG keys of as many draws of the noise, which all states and elements share.
       env: has `symmetry`, `noise`, `transition`, `observe` and what the group does to states,
         noise and params: see `jaxecon.envs.symmetric`.
       env_params: its economy.
@@ -101,8 +124,12 @@ def paired_mismatch(
 
     Returns:
       Mismatch: means over noise, then the largest or the mean over states and elements.
+
+    Raises:
+      TypeError: the environment lacks some of these methods.
+      ValueError: it declares no symmetry.
     """
-    spec: SymmetrySpec = env.symmetry()
+    spec = _paired_symmetry(env)
     elements = jnp.arange(spec.group.order, dtype=jnp.int32)
     inverses = jnp.asarray(spec.group.inv)
 
@@ -124,5 +151,33 @@ def paired_mismatch(
     reward, distance = jax.lax.map(
         lambda element: over_states(element, states, actions, keys), elements
     )  # [n, M, K]
-    reward, distance = jnp.abs(reward.mean(axis=-1)), distance.mean(axis=-1)
-    return Mismatch(reward.max(), reward.mean(), distance.max(), distance.mean())
+    reward = jnp.where(reward.mean(axis=-1, keepdims=True) < 0.0, -reward, reward)
+    rewards, distances = _over_draws(reward), _over_draws(distance)
+    return Mismatch(*rewards[:2], *distances[:2], *rewards[2:], *distances[2:])
+
+
+def _paired_symmetry(env: Any) -> SymmetrySpec:
+    """The declared symmetry of an environment that can be simulated in pairs."""
+    lacking = [name for name in PAIRED if not hasattr(env, name)]
+    if lacking:
+        raise TypeError(
+            "env must be a jaxecon.envs.symmetric.SymmetricEnvironment, or have its methods "
+            f"{', '.join(PAIRED)}; {type(env).__name__} lacks {', '.join(lacking)}."
+        )
+    spec = declared_symmetry(env)
+    if spec is None:
+        raise ValueError(f"env must declare its symmetry; that of {type(env).__name__} is None.")
+    return spec
+
+
+def _over_draws(gaps: Array) -> tuple[Array, Array, Array, Array]:
+    """Largest and mean of the means over draws [n, M, K], and the standard errors of both."""
+    means, errors = gaps.mean(axis=-1), _standard_error(gaps)
+    largest = jnp.ravel(errors)[means.argmax()]
+    # States and elements share their draws: only means over them are independent, one per draw.
+    return means.max(), means.mean(), largest, _standard_error(gaps.mean(axis=(0, 1)))
+
+
+def _standard_error(draws: Array) -> Array:
+    """Of the mean over the last axis."""
+    return jnp.std(draws, axis=-1, ddof=1) / draws.shape[-1] ** 0.5

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from jaxecon.symmetry.checking import require_real, require_whole
 from jaxecon.symmetry.groups import (
     MAX_ORDER,
     TOLERANCE,
@@ -25,6 +26,7 @@ from jaxecon.symmetry.groups import (
     permutations_of,
     product,
     read_only,
+    require_group,
     symmetric,
 )
 
@@ -39,7 +41,8 @@ class Representation(ByContent):
       name: for messages and plots; it plays no part in equality.
 
     Raises:
-      ValueError: the shape does not fit, or ρ(a b) is not ρ(a) ρ(b); the message names a and b.
+      ValueError: `group` is none, the matrices are complex or of the wrong shape, or ρ(a b) is not
+        ρ(a) ρ(b); the message names a and b.
     """
 
     group: FiniteGroup
@@ -47,6 +50,8 @@ class Representation(ByContent):
     name: str = "ρ"
 
     def __post_init__(self):
+        require_group(self.group)
+        require_real("matrices", np.asarray(self.matrices))
         matrices = np.asarray(self.matrices, np.float64)
         order = self.group.order
         if matrices.ndim != 3 or len(matrices) != order or matrices.shape[1] != matrices.shape[2]:
@@ -287,8 +292,7 @@ def direct_sum(*parts: Representation) -> Representation:
 
 def copies(rep: Representation, number: int) -> Representation:
     """A representation several times over, one copy after the other."""
-    if number < 1:
-        raise ValueError(f"number must be at least 1, got {number}.")
+    number = require_whole("number", number)
     return dataclasses.replace(direct_sum(*[rep] * number), name=f"{number} {rep.name}")
 
 

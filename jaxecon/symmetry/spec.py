@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import chex
 import jax.numpy as jnp
 
-from jaxecon.symmetry.groups import FiniteGroup
+from jaxecon.symmetry.groups import FiniteGroup, require_group
 from jaxecon.symmetry.representations import Representation
 from jaxecon.types import Array
 
@@ -46,8 +46,8 @@ class SymmetrySpec:
         are permuted. In a multi-agent environment both describe one agent.
 
     Raises:
-      ValueError: blocks leave a gap, overlap or do not fit their representation, or groups differ;
-        the message names the slice.
+      ValueError: blocks leave a gap, overlap or do not fit their representation, or groups differ
+        or are none; the message names the slice.
     """
 
     group: FiniteGroup
@@ -55,6 +55,7 @@ class SymmetrySpec:
     action_rep: Representation
 
     def __post_init__(self):
+        require_group(self.group)
         blocks = sorted(map(_as_block, self.obs_blocks), key=lambda block: block.start)
         object.__setattr__(self, "obs_blocks", tuple(blocks))
         expected = 0
@@ -112,6 +113,7 @@ class SymmetrySpec:
 
     def act_on_obs(self, element: Array | int, obs: Array) -> Array:
         """g·obs for flat observations [..., F] and one element, a number from 0 to n - 1."""
+        obs = jnp.asarray(obs)
         chex.assert_axis_dimension(obs, -1, self.num_features)
         parts = []
         for block in self.obs_blocks:
@@ -122,6 +124,7 @@ class SymmetrySpec:
 
     def act_on_action(self, element: Array | int, action: Array) -> Array:
         """g·action for flat actions [..., A], or for discrete ones, whole numbers [...]."""
+        action = jnp.asarray(action)
         if jnp.issubdtype(action.dtype, jnp.integer):
             images = jnp.asarray(self.action_rep.images, action.dtype)
             return images[element][action]
@@ -129,19 +132,29 @@ class SymmetrySpec:
 
 
 def act(rep: Representation, element: Array | int, x: Array) -> Array:
-    """ρ(g) x for vectors [..., d] and one element, which may be traced."""
+    """ρ(g) x for vectors [..., d] of floats and one element, which may be traced."""
+    x = jnp.asarray(x)  # float64 of NumPy becomes what JAX is set to
     chex.assert_axis_dimension(x, -1, rep.dimension)
     chex.assert_type(x, float)
     matrix = jnp.asarray(rep.matrices, x.dtype)[element]
     return jnp.einsum("ij,...j->...i", matrix, x, precision="highest")
 
 
+def declared_symmetry(env: Any) -> SymmetrySpec | None:
+    """The symmetry that an environment declares, or None; ValueError if it is something else."""
+    spec = getattr(env, "symmetry", lambda: None)()
+    if spec is not None and not isinstance(spec, SymmetrySpec):
+        raise ValueError(
+            f"symmetry() of {type(env).__name__} must return a jaxecon.symmetry.SymmetrySpec, or "
+            f"None where there is no symmetry, got {type(spec).__name__}."
+        )
+    return spec
+
+
 def _as_block(given: Any) -> Block:
     """A block from what a user writes; ValueError where that cannot be read."""
-    if isinstance(given, Block):
-        return given
     try:
-        where, number, rep = given
+        where, number, rep = _parts(given)
         if isinstance(where, slice):
             where = (where.start or 0, where.stop, where.step or 1)
         start, stop, step = (operator.index(i) for i in (*where, 1)[:3])
@@ -154,6 +167,11 @@ def _as_block(given: Any) -> Block:
             f"slice with both ends and without a step, got {given!r}."
         )
     return block
+
+
+def _parts(given: Any) -> Any:
+    """(where, copies, representation) of a block, ready-made or not."""
+    return ((given.start, given.stop), *given[2:]) if isinstance(given, Block) else given
 
 
 def _check_block(block: Block, group: FiniteGroup, expected: int) -> None:

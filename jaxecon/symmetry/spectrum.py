@@ -71,11 +71,14 @@ def relaxed_weight_spectrum(group: FiniteGroup, weights: Array) -> Array:
 
     Args:
       group: of order n.
-      weights: [..., n] such as `relax_w` of a layer, [L, n].
+      weights: [..., n] such as `relax_w` of a layer, [L, n]; whole numbers count as floats.
 
     Returns:
       [..., K] in the order of `components`, summing to one; nan where all weights are zero.
     """
+    weights = jnp.asarray(weights)
+    if not jnp.issubdtype(weights.dtype, jnp.floating):
+        weights = weights.astype(jnp.result_type(float))
     projectors = jnp.asarray(np.stack([c.projector for c in components(group)]), weights.dtype)
     parts = jnp.einsum("kgh,...h->...kg", projectors, weights, precision="highest")
     power = jnp.sum(jnp.square(parts), axis=-1)

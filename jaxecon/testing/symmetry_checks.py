@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxecon.symmetry.spec import declared_symmetry
 from jaxecon.testing.probe import ATOL, RTOL, NotApplicable, Probe, expect
 
 NUM_STATES = 3
@@ -43,9 +44,11 @@ def check_symmetric_observation(probe: Probe) -> None:
     def flat(obs):
         return jnp.reshape(obs, (*agents, -1))
 
+    carry_params = getattr(env, "act_on_params", lambda element, params: params)
+
     def both(element, state):
         obs = env.observe(probe.key, state, None, env_params)
-        moved = env.act_on_params(element, env_params)
+        moved = carry_params(element, env_params)
         seen = env.observe(probe.key, env.act_on_state(element, state), None, moved)
         return flat(seen), spec.act_on_obs(element, flat(obs))
 
@@ -63,7 +66,7 @@ def check_symmetric_observation(probe: Probe) -> None:
 
 
 def _spec(probe: Probe):
-    spec = getattr(probe.env, "symmetry", lambda: None)()
+    spec = declared_symmetry(probe.env)
     if spec is None:
         raise NotApplicable("the environment declares no symmetry")
     return spec

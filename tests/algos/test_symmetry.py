@@ -312,7 +312,7 @@ def test_settings_that_do_not_go_together(make, message):
         (Compass(), (), "at least one width"),
         (Compass(False, base.Box(-1.0, 1.0, (2,))), (4,), "must have dimension 2, as the action"),
         (Compass(False, base.Box(0.0, 1.0, (3,))), (4,), "bounds that the group leaves alone"),
-        (Compass(False, base.Simplex(3)), (4,), '"mlp" or "sets" for the shares of Compass'),
+        (Compass(False, base.Simplex(3)), (4,), 'has it, for the shares of Compass'),
         (Compass(False, base.Discrete(3)), (4,), "must permute the actions of a Discrete space"),
     ],
     ids=range(6),

@@ -317,6 +317,20 @@ class FlipsATable(ForgetsToFlip):
         return state.replace(position=jnp.where(element == 1, -1.0, 1.0) * state.position)
 
 
+class SaysNothingOfParams(Sound):
+    """The same, without a word on how the economy moves: it stays."""
+
+    symmetry = FlipsATable.symmetry
+    observation_space = FlipsATable.observation_space
+    observe = FlipsATable.observe
+    act_on_state = FlipsATable.act_on_state
+
+
+class DeclaresAName(Sound):
+    def symmetry(self):
+        return "Z2"
+
+
 MUTANTS = [
     (FiveValues, "six_values", "step returns 5 values"),
     (IntegerFlag, "ending_flags", "terminated is int32[]"),
@@ -353,6 +367,8 @@ MUTANTS = [
     (RootOfZero, "finite_gradients", "is [[nan]"),
     (CutsGradients, "gradients_flow", "zero gradient in the actions"),
     (DeclaresTwo, "symmetry_sizes", "obs_blocks must cover obs[0:1]"),
+    (DeclaresAName, "symmetry_sizes", "symmetry() of DeclaresAName must return a jaxecon.symmetry"),
+    (DeclaresAName, "symmetric_observation", "None where there is no symmetry, got str"),
     (ForgetsToFlip, "symmetric_observation", "element 1 moves entry 0"),
 ]
 
@@ -380,6 +396,12 @@ def test_every_check_has_a_mutant_that_only_the_sound_environment_survives():
 
 def test_a_symmetric_observation_may_be_a_table():
     assert check_environment(FlipsATable(), checks=["symmetric_observation"], num_steps=8).passed
+
+
+def test_params_that_nothing_is_said_about_stay():
+    env = SaysNothingOfParams()
+    report = check_environment(env, checks=["symmetric_observation"], num_steps=8)
+    assert report.results[0].message == "", "neither failed nor skipped"
 
 
 def test_a_report_lists_all_failures_and_names_a_shared_cause_once():

@@ -76,6 +76,39 @@ def test_the_users_own_names_win():
     assert_is_the_market(load_ohlcv(frame, columns={"close": "PX_LAST", "ticker": "id"}))
 
 
+def test_one_column_may_serve_several_fields():
+    closes = long_frame()[["date", "ticker", "close", "volume"]]
+    bar = [*bars()[2, 1, [3] * 4], bars()[2, 1, 4]]
+    for name, columns in (
+        ("px", {"open": "px", "high": "px", "low": "px", "close": "px"}),
+        ("Close", {"open": "Close", "high": "Close", "low": "Close"}),
+    ):
+        data = load_ohlcv(closes.rename(columns={"close": name}), columns=columns)
+        np.testing.assert_array_equal(data.prices[2, 1], np.float32(bar))
+
+
+def test_names_may_be_exchanged_and_hide_all_of_their_meaning():
+    turned = long_frame().rename(columns={"high": "low", "low": "high"})
+    frame = pd.DataFrame({"HIGH": -1.0, "High": -1.0, "asset": "X", **turned})
+    columns = {"high": "low", "low": "high", "ticker": "ticker"}
+    assert_is_the_market(load_ohlcv(frame, columns=columns))
+    wide = {f: table.rename(columns={"date": "Datum"}) for f, table in wide_frames().items()}
+    assert_is_the_market(load_ohlcv(wide, columns={"date": "Datum"}))
+
+
+def test_tickers_of_a_long_table_are_sorted_and_of_wide_ones_keep_their_order():
+    assert load_ohlcv(long_frame()[::-1]).tickers == ("AAA", "BBB")
+    assert load_ohlcv(long_frame(), tickers=["BBB", "AAA"]).tickers == ("BBB", "AAA")
+    turned = {field: table[["date", "BBB", "AAA"]] for field, table in wide_frames().items()}
+    assert load_ohlcv(turned).tickers == ("BBB", "AAA")
+
+
+def test_rounding_in_a_file_is_no_flaw():
+    frame = long_frame()
+    frame["high"], frame["low"] = frame["close"] * (1.0 - 5e-5), frame["open"] * (1.0 + 5e-5)
+    assert load_ohlcv(frame).mask.all()
+
+
 def test_one_wide_table_per_field(tmp_path):
     tables = wide_frames()
     assert_is_the_market(load_ohlcv(tables))
@@ -143,6 +176,12 @@ def test_filling_looks_back_only():
         ("date", "2020-01-01", "The date 2020-01-01 comes twice for 'AAA', again at line 4"),
         ("ticker", "", "The asset name is missing at line 4 of bars.csv"),
         ("high", "1.0", "The bar of 'AAA' on 2020-01-02 in bars.csv has a high below its low"),
+        (
+            "high",
+            "10.49",
+            "The bar of 'AAA' on 2020-01-02 in bars.csv has a high below its open or",
+        ),
+        ("low", "10.38", "The bar of 'AAA' on 2020-01-02 in bars.csv has a low above its open or"),
     ],
 )
 def test_a_flaw_names_its_row_and_column(tmp_path, column, cell, evidence):
@@ -173,6 +212,21 @@ def test_a_flaw_names_its_row_and_column(tmp_path, column, cell, evidence):
         (
             lambda: load_ohlcv(long_frame().assign(close=np.nan)),
             "'AAA' has no day with open, high, low and close",
+        ),
+        (lambda: load_ohlcv(long_frame()[:0]), "DataFrame has no rows"),
+        (
+            lambda: load_ohlcv({**wide_frames(), "low": wide_frames()["low"][:0]}),
+            "the table of low has no rows",
+        ),
+        (lambda: load_ohlcv("sp500"), "has closes only: give it as prices='sp500'"),
+        (
+            lambda: load_ohlcv(long_frame().rename(columns={"date": "Datum"})),
+            "Name yours by columns={'date': ...}",
+        ),
+        (lambda: load_ohlcv(long_frame(), columns="Datum"), "such as {'date': 'Datum'}, got 'Da"),
+        (
+            lambda: load_ohlcv(wide_frames(), columns={"close": "AAA"}),
+            "Unknown key of columns for the table of open 'close'. Valid: date.",
         ),
         (
             lambda: MarketData(bars(), np.ones((12, 3)), DATES, NAMES, "by hand"),

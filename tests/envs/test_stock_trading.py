@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import tomli_w
 
 from jaxecon.algos import PPOConfig, make_ppo
+from jaxecon.cli.running import parse_assignments
 from jaxecon.data import MarketData, Prices, synthetic_market, synthetic_prices
 from jaxecon.data.market import FIELDS
 from jaxecon.envs import make
@@ -20,6 +22,7 @@ from jaxecon.envs.trading.baselines import run_oracle
 from jaxecon.envs.trading.stocks import StockTrading
 from jaxecon.envs.trading.windows import history_length, normalised_windows
 from jaxecon.networks.sets import SETS
+from jaxecon.sweeps.study import load_study
 
 KEY = jax.random.key(0)
 NUM_ASSETS, NUM_DAYS, FIRST = 3, 180, 60
@@ -436,6 +439,12 @@ def test_data_come_in_many_forms(tmp_path):
         ({"gross_limit": 0.0}, ValueError, "gross_limit must be above 0"),
         ({"ruin_level": 1.0}, ValueError, r"ruin_level must be in \[0, 1\), got 1.0"),
         ({"sharpe_decay": 0.1}, TypeError, "Unknown keyword of StockTrading-v0"),
+        ({"xyz": 0.1}, TypeError, "Valid: assets, borrow_fee, .*columns.*max_fill.*mode.*ohlcv"),
+        ({"column": {}}, TypeError, "Did you mean 'columns'"),
+        ({"columns": {"date": "Datum"}}, ValueError, "columns says how to read ohlcv, got none"),
+        ({"max_fill": 3}, ValueError, "max_fill says how to read ohlcv, got none"),
+        ({"prices": "eassy"}, ValueError, "Did you mean 'easy'"),
+        ({"prices": "xyz"}, ValueError, "Valid: easy, hard, sp500, synthetic"),
         ({"split": "test"}, ValueError, "needs the dates"),
         ({"assets": ["S9"]}, ValueError, "Unknown asset 'S9'"),
     ],
@@ -443,6 +452,40 @@ def test_data_come_in_many_forms(tmp_path):
 def test_bad_settings_say_what_is_right(settings, error, message):
     with pytest.raises(error, match=message):
         build(**settings)
+
+
+def test_bars_are_read_by_their_own_names(tmp_path):
+    """As keywords of `make`, in a study's [env.static] table, and after --env."""
+    closes = pd.DataFrame(PANEL.values, pd.Index(PANEL.dates, name="Datum"), PANEL.assets)
+    frame = closes.melt(var_name="ticker", value_name="px", ignore_index=False).assign(volume=1.0)
+    path = tmp_path / "closes.csv"
+    frame.loc[PANEL.dates[100:104], "px"] = np.nan
+    frame.to_csv(path)
+    columns = {"date": "Datum", **dict.fromkeys(FIELDS[:4], "px")}
+    static = {"ohlcv": str(path), "columns": columns, "max_fill": 2}
+    _, params = make("StockTrading-v0", **static)
+    np.testing.assert_array_equal(params.mask[99:105, 0], [True] * 3 + [False] * 2 + [True])
+    tables = {
+        "study": {"name": "x", "total_steps": 1},
+        "env": {"id": "StockTrading-v0", "static": static},
+    }
+    (tmp_path / "study.toml").write_text(tomli_w.dumps(tables))
+    assert load_study(tmp_path / "study.toml").env.static == static
+    assert parse_assignments(['columns={date="Datum"}']) == {"columns": {"date": "Datum"}}
+
+
+def test_an_asset_that_never_trades_in_training_is_named():
+    bars = np.repeat(PANEL.values[:, :, None], 5, axis=2)
+    mask = np.ones(bars.shape[:2], bool)
+    mask[FIRST:100, 1] = False  # listed for the lookback alone, and again in validation
+    data = MarketData(bars, mask, PANEL.dates, PANEL.assets, "by hand")
+    with pytest.raises(ValueError, match=f"'S02' cannot be traded .*, {PANEL.dates[FIRST]} to"):
+        build(data, **DATES, split="test")
+    assert build(data, **DATES, assets=["S01", "S03"])[0].num_assets == 2
+    delisted = np.ones_like(mask)
+    delisted[100:, 1] = False
+    data = MarketData(bars, delisted, PANEL.dates, PANEL.assets, "by hand")
+    assert not build(data, **DATES, split="test")[1].mask[140:, 1].any()
 
 
 def test_a_short_panel_and_equal_environments():

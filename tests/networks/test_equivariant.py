@@ -1,6 +1,7 @@
 """Equivariant layers commute with their group while relaxed weights are equal, and only then."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,9 @@ from jaxecon.networks.equivariant_2d import transformed
 from jaxecon.networks.equivariant_linear import RelaxedLinear, hom_basis
 from jaxecon.networks.equivariant_mlp import EquivariantMLP
 from jaxecon.networks.groups import Block
+from jaxecon.networks.heads import CategoricalHead
 from jaxecon.networks.mlp import MLP
+from jaxecon.networks.symmetric import symmetry_of
 from jaxecon.symmetry import (
     act,
     components,
@@ -321,6 +324,9 @@ PLANE, OTHER = standard(D4), SIGNED.group  # two groups of order 8
          r"must have one group, by its table, got \[.*D4.*Z2 x C4"),
         (EquivariantMLP((Block(0, 2, 1, PLANE),), trivial(OTHER), (3,)), (2, 2), ValueError,
          r"output must be a representation of FiniteGroup\(D4, order 8\), got .*Z2 x C4"),
+        (Lift((), 3), (2, 3), ValueError, "blocks must be at least one .*Block, got none"),
+        (GroupConv(D4, 3, num_banks=0), (2, 8, 3), ValueError, "num_banks must .* got 0"),
+        (DilationConv(3, reach=-1), (2, 6, 2), ValueError, "reach must be .* at least 0, got -1"),
         (InvariantHead(2, "maxi"), (2, 8, 3), ValueError, "Unknown pool 'maxi'.*'max'"),
         (Lift((Block(0, 2, 1, PLANE),), 3), (2, 5), AssertionError, "'2' on axis '-1' but got '5'"),
         (GroupConv(D4, 3), (2, 24), AssertionError, "'8' on axis '-2' but got '2'"),
@@ -330,6 +336,12 @@ PLANE, OTHER = standard(D4), SIGNED.group  # two groups of order 8
 def test_what_does_not_fit_is_named(key, module, shape, error, message):
     with pytest.raises(error, match=message):
         module.init(key, jnp.ones(shape))
+
+
+def test_what_is_declared_must_be_a_symmetry():
+    env = types.SimpleNamespace(symmetry=lambda: "D4")
+    with pytest.raises(ValueError, match=r"symmetry\(\) of SimpleNamespace must return .* got str"):
+        symmetry_of(env, "exact", 3, CategoricalHead(2))
 
 
 def test_bases_that_are_shared_cannot_be_written_to():

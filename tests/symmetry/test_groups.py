@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from jaxecon.envs.trading.stocks import StockTrading
 from jaxecon.symmetry import (
     cyclic,
     dihedral,
@@ -86,7 +87,7 @@ def test_rotations_by_one_radian_never_close():
         from_generators([turn], limit=50)
     with pytest.raises(ValueError, match="num_points must be 1 to 4, got 5"):
         symmetric(5)
-    with pytest.raises(ValueError, match=r"whole number from 1 to 512, got 4624"):
+    with pytest.raises(ValueError, match=r'from 1 to 512, got 4624. .* network="sets" needs no'):
         product(cyclic(68), cyclic(68))
 
 
@@ -100,6 +101,8 @@ def test_cosets_are_the_classes_of_a_subgroup():
         assert (labels[a] == labels[b]) == (group.mul[group.inv[a], b] in mirror)
     with pytest.raises(ValueError, match=r"a b = 2 is missing for a=1, b=1; `subgroup`"):
         group.cosets([0, 1])
+    with pytest.raises(ValueError, match=r"elements must hold elements 0 to 7.* got \[2.0\]"):
+        group.subgroup([2.0])
 
 
 def test_a_table_that_is_no_group_names_the_elements():
@@ -139,6 +142,7 @@ def test_bad_tables(table, message):
         ([np.diag([2.0, 1.0])], "determinant 1 or -1.* got 2 for number 0"),
         ([np.array([0, 0, 1])], "permutations of 0..N-1"),
         ([np.ones((2, 3))], r"square, got \(2, 3\) as number 0"),
+        ([np.diag([1j, -1j])], "number 0, must be real, got complex128"),
     ],
 )
 def test_bad_generators(generators, message):
@@ -150,3 +154,22 @@ def test_bad_generators(generators, message):
 def test_bad_orders(order):
     with pytest.raises(ValueError, match="order must be a whole number from 1 to 512, got"):
         cyclic(order)
+
+
+@pytest.mark.parametrize("num_points", [0, 4.0, True])
+def test_bad_numbers_of_points(num_points):
+    with pytest.raises(ValueError, match="num_points must be a whole number of at least 1, got"):
+        symmetric(num_points)
+
+
+def test_whole_numbers_of_numpy_count():
+    assert cyclic(np.int64(4)) == cyclic(4)
+    assert cyclic(np.int64(4)).name == "C4"
+    assert dihedral(np.int32(3)) == dihedral(3)
+    assert symmetric(np.int64(3)).name == "S3"
+    assert dihedral(4).subgroup(np.array([4])) == (0, 4)
+
+
+def test_a_market_of_too_many_assets_is_told_of_sets():
+    with pytest.raises(ValueError, match=r'order of the product .* got 600.* network="sets"'):
+        StockTrading(num_assets=300).symmetry()

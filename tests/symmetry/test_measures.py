@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxecon.envs.games.cournot import Cournot
 from jaxecon.symmetry import (
     SymmetrySpec,
     act,
@@ -37,6 +38,15 @@ def test_errors_of_a_shift_are_those_of_geometry():
     np.testing.assert_allclose(error.relative, error.mean / 4.0, rtol=1e-6)  # |f(x)| is 4 for both
     same = equivariance_error(lambda x: jnp.sum(x**2, axis=-1), x, move, lambda _, y: y, 4)
     np.testing.assert_allclose(same.max, 0.0, atol=1e-6)
+
+
+def test_a_function_that_is_zero_is_off_by_nothing_or_infinitely():
+    x = np.array([[3.0, 0.0], [-1.0, 0.0]])  # float64, moved to float32 without a warning
+    move = lambda element, x: act(PLANE, element, x)
+    zero = equivariance_error(lambda x: 0.0 * x, x, move, move, 4)
+    assert zero.relative == 0.0
+    second = lambda x: jnp.round(x[:, 1:])  # 0 on x, not on all of g·x
+    assert equivariance_error(second, x, move, lambda _, y: y, 4).relative == jnp.inf
 
 
 @pytest.mark.parametrize(
@@ -77,6 +87,8 @@ def test_the_spectrum_says_which_subgroup_survives():
     np.testing.assert_allclose(spectrum[0], 0.75**2 / (0.75**2 + 0.25**2), rtol=1e-5)
     equal = relaxed_weight_spectrum(group, jnp.ones((2, 8)))
     np.testing.assert_allclose(equal[:, 0], 1.0, rtol=1e-6)
+    for given in (flipped, 2 * np.repeat([2, 1], 4)):  # float64, and whole numbers
+        np.testing.assert_allclose(relaxed_weight_spectrum(group, given), spectrum, atol=1e-6)
 
 
 def test_spread_is_deviation_over_mean_of_each_layer():
@@ -133,6 +145,49 @@ def test_paired_simulation_finds_the_planted_mismatch(key):
     np.testing.assert_allclose(
         broken.mean_transition, 0.25 * (2.0 + 2.0 * 2.0**0.5) / 4.0, rtol=1e-5
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stubborn(Drift):
+    """x' = x + a + ε and reward a·ε, symmetric in law, with noise ε that stays where it is."""
+
+    def transition(self, state, action, noise, strength):
+        return state + action + noise, jnp.dot(action, noise), {}
+
+    def act_on_noise(self, element, noise):
+        return noise
+
+
+def test_noise_that_stays_behind_shows_in_the_standard_errors(key):
+    """Gaps of rewards (g a - a)·ε have mean 0 and deviation 2|a| at the half turn, the largest."""
+    keys, action = jax.random.split(key, 400), jnp.array([[1.0, 0.0]])
+    found = paired_mismatch(keys, Stubborn(), jnp.float32(0.0), jnp.zeros((1, 2)), action)
+    assert 0.0 < found.reward < 4.0 * 2.0 / 400**0.5, "0 but for noise"
+    assert 0.5 * 2.0 / 400**0.5 < found.reward_error < 1.2 * 2.0 / 400**0.5
+    rayleigh = (jnp.pi / 2.0) ** 0.5  # mean of |ε|; |g⁻¹ ε - ε| is 2|ε| at the half turn
+    assert jnp.abs(found.transition - 2.0 * rayleigh) < 4.0 * found.transition_error
+    mean = rayleigh * (2.0 + 2.0 * 2.0**0.5) / 4.0
+    assert jnp.abs(found.mean_transition - mean) < 4.0 * found.mean_transition_error
+    np.testing.assert_allclose(  # deviation of |ε|, by its known variance 2 - π/2
+        found.transition_error, 2.0 * (2.0 - jnp.pi / 2.0) ** 0.5 / 400**0.5, rtol=0.15
+    )
+    assert found.mean_reward <= found.reward
+    assert found.mean_reward_error > 0.0
+
+
+def test_paired_simulation_says_what_an_environment_lacks(key):
+    arguments = (key[None], Cournot(), None, jnp.zeros((1, 2)), jnp.zeros((1, 2)))
+    with pytest.raises(TypeError, match=r"SymmetricEnvironment.* Cournot lacks noise, transition"):
+        paired_mismatch(*arguments)
+
+    class Undeclared(Drift):
+        def symmetry(self):
+            return self.answer
+
+    for answer, message in ((None, "must declare its symmetry"), ("D4", "SymmetrySpec.* got str")):
+        Undeclared.answer = answer
+        with pytest.raises(ValueError, match=message):
+            paired_mismatch(key[None], Undeclared(), None, *arguments[3:])
 
 
 def test_the_trivial_representation_moves_nothing():

@@ -7,6 +7,7 @@ import pytest
 from jaxecon.symmetry import (
     Block,
     SymmetrySpec,
+    act,
     cyclic,
     dihedral,
     generated,
@@ -48,6 +49,18 @@ def test_discrete_actions_are_permuted():
     assert spec.act_on_action(3, one_hot)[spec.act_on_action(3, jnp.int32(2))] == 1.0
 
 
+def test_arrays_of_numpy_and_lists_act_like_those_of_jax():
+    """float64 becomes what JAX is set to, without a warning."""
+    action, obs = np.array([1.0, 2.0]), np.arange(9.0)
+    for moved in (SPEC.act_on_action(1, action), SPEC.act_on_action(1, [1.0, 2.0])):
+        np.testing.assert_array_equal(moved, [-2.0, 1.0])
+        assert moved.dtype == jnp.float32
+    assert act(PLANE, 1, action).dtype == SPEC.act_on_obs(1, obs).dtype == jnp.float32
+    np.testing.assert_array_equal(SPEC.act_on_obs(1, obs), SPEC.act_on_obs(1, jnp.asarray(obs)))
+    choices = SymmetrySpec(D4, ((slice(2), 1, PLANE),), CORNERS).act_on_action(1, [0, 3])
+    np.testing.assert_array_equal(choices, [1, 0])
+
+
 TWO = (slice(0, 4), 2, PLANE)
 
 
@@ -66,6 +79,8 @@ TWO = (slice(0, 4), 2, PLANE)
         (((slice(0, 4), PLANE),), "must hold .* got .slice"),
         (((slice(0, 4), 2, PLANE.matrices),), "must hold .* got .slice"),
         (((slice(0, 4), 2.5, PLANE),), "must hold .* 2.5, "),
+        ((Block(0, 4, 2, "standard"),), "must hold .* got Block.*'standard'"),
+        ((Block(0, 4, 2.0, PLANE),), "must hold .* got Block.*copies=2.0"),
     ],
 )
 def test_slices_that_do_not_fit_are_named(blocks, message):
@@ -90,5 +105,7 @@ def test_spaces_that_do_not_fit_are_named():
         SymmetrySpec(D4, SPEC.obs_blocks, trivial(cyclic(2)))
     with pytest.raises(ValueError, match="must be a Representation of D4, got ndarray"):
         SymmetrySpec(D4, SPEC.obs_blocks, PLANE.matrices)
+    with pytest.raises(ValueError, match=r"group must be a FiniteGroup .* got 'D4'"):
+        SymmetrySpec("D4", SPEC.obs_blocks, PLANE)
     with pytest.raises(AssertionError):
         SPEC.act_on_obs(1, jnp.arange(8.0))
