@@ -217,8 +217,8 @@ def terminal_table(rows: pd.DataFrame, title: str, baselines: pd.DataFrame | Non
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, pad_edge=False)
     shown = [name for name in rows.columns if not name.endswith(("_low", "_high"))]
     for name in shown:
-        is_number = name not in ("arm", "config")
-        table.add_column(escape(name), justify="right" if is_number else "left", overflow="fold")
+        justify: Any = "left" if name in ("arm", "config") else "right"
+        table.add_column(escape(name), justify=justify, overflow="fold", no_wrap=name == "arm")
     for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
         table.add_row(*(escape(_cell(row, name)) for name in shown))
     if baselines is not None and len(baselines):
